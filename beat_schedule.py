@@ -1,0 +1,1 @@
+"""What runs when, on which queue, and when it expires: a bare table."""

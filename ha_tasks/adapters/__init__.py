@@ -1,0 +1,1 @@
+"""Drivers: one real thing per file, each behind a port."""

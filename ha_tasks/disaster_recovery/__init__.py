@@ -1,0 +1,1 @@
+"""Planning and proving: BackupScheduler, DataReplication, RecoveryPlanner, BusinessContinuity."""

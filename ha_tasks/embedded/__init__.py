@@ -1,0 +1,1 @@
+"""The development stack that `ha-tasks demo` starts."""

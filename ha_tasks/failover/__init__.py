@@ -1,0 +1,1 @@
+"""Health and traffic: HealthMonitor, LoadBalancer, ServiceRegistry, TrafficRouter."""

@@ -1,0 +1,77 @@
+"""An incident: one failure of one thing, from the first suspicion to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from ha_tasks.model.plain import Facts
+
+
+class IncidentKind(StrEnum):
+    """What failed; playbooks match on it."""
+
+    INSTANCE_DOWN = "instance_down"
+    PRIMARY_DOWN = "primary_down"
+    STANDBY_DOWN = "standby_down"
+
+
+class IncidentState(StrEnum):
+    """SUSPECT -> OPEN -> (SUPPRESSED | BLOCKED | AWAITING_APPROVAL) -> RECOVERING -> VERIFYING
+    -> MITIGATED (serving, redundancy not yet back) -> RESOLVED; or ESCALATED (a person is called).
+    """
+
+    SUSPECT = "suspect"
+    OPEN = "open"
+    SUPPRESSED = "suppressed"
+    BLOCKED = "blocked"
+    AWAITING_APPROVAL = "awaiting_approval"
+    RECOVERING = "recovering"
+    VERIFYING = "verifying"
+    MITIGATED = "mitigated"
+    RESOLVED = "resolved"
+    ESCALATED = "escalated"
+
+
+ENDED = frozenset({IncidentState.RESOLVED, IncidentState.ESCALATED})
+"""States in which an incident no longer keeps another of the same key from opening."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """``key`` is the fingerprint: at most one incident that has not ended bears it.
+
+    ``fault_at``: sent time of the first failed probe. The rest are aware UTC too, None until reached.
+    """
+
+    id: int
+    key: str
+    service: str
+    instance: str
+    kind: IncidentKind
+    state: IncidentState
+    severity: str
+    summary: str
+    fault_at: datetime
+    detected_at: datetime
+    mitigated_at: datetime | None = None
+    resolved_at: datetime | None = None
+    run: int | None = None
+    evidence: Facts = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineEntry:
+    """One line of an incident's story; ``actor`` is who did it (vantage, worker, person)."""
+
+    at: datetime
+    actor: str
+    text: str
+
+
+def incident_key(service: str, instance: str, kind: IncidentKind) -> str:
+    """The fingerprint of a failure. A primary's failure belongs to the cluster, not to the node."""
+    if kind is IncidentKind.PRIMARY_DOWN:
+        return f"{service}/{kind}"
+    return f"{service}/{instance}/{kind}"

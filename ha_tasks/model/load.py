@@ -1,0 +1,73 @@
+"""What a steady load through the balancer saw: each request, who acknowledged it, when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """An acknowledged write. ``node`` and ``timeline`` are what the server said of itself in the same
+    statement; ``sent_at`` and ``acked_at`` are aware UTC.
+    """
+
+    writer: int
+    seq: int
+    node: str
+    timeline: int
+    sent_at: datetime
+    acked_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Miss:
+    """A request that was not acknowledged: it may or may not have been applied."""
+
+    writer: int
+    seq: int
+    sent_at: datetime
+    failed_at: datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadReport:
+    """``present`` is which acknowledged (writer, seq) were found when read back; None: not readable."""
+
+    acks: tuple[Ack, ...]
+    misses: tuple[Miss, ...]
+    present: frozenset[tuple[int, int]] | None
+
+
+def outage_s(acks: tuple[Ack, ...], fault_at: datetime) -> float | None:
+    """Seconds from the fault to the end of the longest gap between acknowledgements after it.
+
+    None when nothing was acknowledged after the fault. The gap that the fault itself lies in counts
+    from the fault.
+    """
+    after = sorted(a.acked_at for a in acks if a.acked_at > fault_at)
+    if not after:
+        return None
+    edges = [fault_at, *after]
+    gaps = [(b - a).total_seconds() for a, b in zip(edges, after, strict=False)]
+    longest = max(range(len(gaps)), key=gaps.__getitem__)
+    return (after[longest] - fault_at).total_seconds()
+
+
+def lost(report: LoadReport) -> int | None:
+    """Acknowledged writes that are not there when read back; None when they could not be read."""
+    if report.present is None:
+        return None
+    return sum((a.writer, a.seq) not in report.present for a in report.acks)
+
+
+def stale(acks: tuple[Ack, ...]) -> int:
+    """Writes sent after a newer timeline had acknowledged one, and acknowledged by an older timeline."""
+    first_by_timeline: dict[int, datetime] = {}
+    for ack in sorted(acks, key=lambda a: a.acked_at):
+        first_by_timeline.setdefault(ack.timeline, ack.acked_at)
+    return sum(
+        any(t > ack.timeline and first < ack.sent_at for t, first in first_by_timeline.items())
+        for ack in acks
+    )

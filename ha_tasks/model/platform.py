@@ -1,0 +1,134 @@
+"""The protected platform as the inventory describes it: services, instances, hosts, balancers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class ServiceKind(StrEnum):
+    """What a service is, and so how it is probed and recovered."""
+
+    HTTP = "http"
+    POSTGRES = "postgres"
+    REDIS = "redis"
+    """Probed with PING; no playbook of its own yet."""
+
+
+class Role(StrEnum):
+    """What an instance is configured to be. A PostgreSQL node's real role is asked of the server."""
+
+    ACTIVE = "active"
+    SPARE = "spare"
+    NODE = "node"
+
+
+class DataPolicy(StrEnum):
+    """What a PostgreSQL cluster does when it must choose."""
+
+    DURABILITY = "durability"
+    AVAILABILITY = "availability"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A machine with a host agent; ``agent_url`` is like ``http://10.0.0.5:7100``."""
+
+    name: str
+    agent_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balancer:
+    """One HAProxy; ``socket`` is ``tcp://host:port`` or ``unix:///path`` of its runtime API."""
+
+    name: str
+    socket: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """How an instance is probed. Times in seconds."""
+
+    path: str = "/"
+    expect_status: int = 200
+    interval_s: float = 0.5
+    timeout_s: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One process that serves: ``address`` is ``host:port``; its name is its server name in HAProxy."""
+
+    name: str
+    service: str
+    host: str
+    address: str
+    role: Role
+    unit: str | None = None
+    """Name of the unit that the host agent restarts; None: it cannot be restarted by us."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """Where HAProxy serves a service. ``entry`` is what clients use (URL, or host:port)."""
+
+    backend: str
+    entry: str
+    read_backend: str | None = None
+    read_entry: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresSettings:
+    """How the control plane reaches a cluster. The password is a name, resolved by bootstrap."""
+
+    database: str
+    user: str
+    policy: DataPolicy = DataPolicy.DURABILITY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A protected service. ``rto_s`` and ``rpo_s`` are its objectives in seconds."""
+
+    name: str
+    kind: ServiceKind
+    instances: tuple[Instance, ...]
+    routing: Routing | None = None
+    check: Check = field(default_factory=Check)
+    postgres: PostgresSettings | None = None
+    depends_on: tuple[str, ...] = ()
+    weight: float = 1.0
+    """Share in system_availability_percentage: critical 4, high 2, normal 1, low 0.5."""
+    rto_s: float = 30.0
+    rpo_s: float = 0.0
+
+    def instance(self, name: str) -> Instance:
+        """The instance of that name; KeyError when there is none."""
+        for instance in self.instances:
+            if instance.name == name:
+                return instance
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policies:
+    """Limits of the automation. Times in seconds."""
+
+    lease_s: float = 3.0
+    max_concurrent_runs: int = 2
+    max_runs_per_hour: int = 60
+    probe_retention_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """Everything that is protected, by name."""
+
+    name: str
+    services: Mapping[str, Service]
+    hosts: Mapping[str, Host]
+    balancers: Mapping[str, Balancer]
+    policies: Policies = field(default_factory=Policies)

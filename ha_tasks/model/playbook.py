@@ -1,0 +1,115 @@
+"""A playbook: which failure it is for, and the steps that mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ha_tasks.model.incident import IncidentKind
+from ha_tasks.model.plain import Json
+from ha_tasks.model.platform import ServiceKind
+from ha_tasks.names import ActionName, RecoveryType
+
+
+class UndoPolicy(StrEnum):
+    """What a compensation does with a done step."""
+
+    RUN = "run"
+    KEEP = "keep"
+    """Its effect stays on purpose, for example a dead instance stays out of the balancer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaybookStep:
+    """One step. ``needs`` are ids of steps that must come before; ``timeout_s`` seconds per attempt."""
+
+    id: str
+    action: ActionName
+    needs: tuple[str, ...] = ()
+    args: Mapping[str, str] = field(default_factory=dict)
+    """Values may look up ``${incident.instance}``, ``${incident.service}``; nothing else."""
+    undo: UndoPolicy = UndoPolicy.RUN
+    timeout_s: float = 15.0
+    attempts: int = 2
+    point_of_no_return: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """Which incidents it answers; an empty field matches everything."""
+
+    incident: IncidentKind
+    kind: ServiceKind | None = None
+    service: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardSettings:
+    """Limits of this playbook. ``cooldown_s`` counts from the last success on the scope."""
+
+    cooldown_s: float = 600.0
+    min_healthy: int = 1
+    """Refused when fewer other instances of the service are healthy."""
+    max_targets: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifySettings:
+    """The three gates. ``within_s``: how long the health gate may take; ``good_probes`` in a row."""
+
+    within_s: float = 20.0
+    good_probes: int = 3
+    data: bool = False
+    max_latency_ratio: float = 10.0
+    """Performance gate: median latency at most this multiple of the baseline (and 50 ms)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Playbook:
+    """``sha256`` is of the file it came from; the plan keeps it."""
+
+    name: str
+    version: int
+    summary: str
+    recovery_type: RecoveryType
+    match: Match
+    steps: tuple[PlaybookStep, ...]
+    guards: GuardSettings = field(default_factory=GuardSettings)
+    verify: VerifySettings = field(default_factory=VerifySettings)
+    mitigates: bool = False
+    """True: success leaves the incident MITIGATED, redundancy is brought back by another playbook."""
+    priority: int = 0
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStep:
+    """A step with its arguments resolved. ``no`` counts from 1."""
+
+    no: int
+    id: str
+    action: ActionName
+    args: Json
+    undo: UndoPolicy
+    timeout_s: float
+    attempts: int
+    point_of_no_return: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Immutable once made: what will be done, about what, by which version of which playbook."""
+
+    service: str
+    scope: str
+    playbook: str
+    version: int
+    sha256: str
+    recovery_type: RecoveryType
+    targets: tuple[str, ...]
+    steps: tuple[PlannedStep, ...]
+    guards: GuardSettings
+    verify: VerifySettings
+    mitigates: bool
+    summary: str

@@ -1,0 +1,231 @@
+"""A run: a plan on its way through the journal, and the rules of each move.
+
+PENDING -> RUNNING -> VERIFYING -> SUCCEEDED; on failure COMPENSATING -> ROLLED_BACK |
+COMPENSATION_FAILED (a person is called); ABORTED by the stop switch between steps.
+The rules here are pure: the store applies what they return, under the fence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from ha_tasks.model.plain import Json
+from ha_tasks.model.playbook import Plan, PlannedStep, UndoPolicy
+from ha_tasks.names import ActionName
+
+
+class RunState(StrEnum):
+    """See the module's first lines."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    VERIFYING = "verifying"
+    COMPENSATING = "compensating"
+    SUCCEEDED = "succeeded"
+    ROLLED_BACK = "rolled_back"
+    COMPENSATION_FAILED = "compensation_failed"
+    ABORTED = "aborted"
+
+
+TERMINAL = frozenset(
+    {RunState.SUCCEEDED, RunState.ROLLED_BACK, RunState.COMPENSATION_FAILED, RunState.ABORTED}
+)
+
+
+class StepState(StrEnum):
+    """UNKNOWN: its executor died; ``check()`` decides before anything is run again."""
+
+    READY = "ready"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    UNDONE = "undone"
+    KEPT = "kept"
+    """A compensation left its effect in place on purpose."""
+    UNDO_FAILED = "undo_failed"
+
+
+class Phase(StrEnum):
+    """Which way a step is being taken."""
+
+    DO = "do"
+    UNDO = "undo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A planned step and what became of it. ``attempts`` counts the current phase's claims."""
+
+    planned: PlannedStep
+    state: StepState = StepState.READY
+    attempts: int = 0
+    captured: Json | None = None
+    output: Json = field(default_factory=dict)
+    error: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def no(self) -> int:
+        """Its number in the plan, from 1."""
+        return self.planned.no
+
+    @property
+    def action(self) -> ActionName:
+        """The action that it names."""
+        return self.planned.action
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """``fence`` grows with each claim, over all runs; ``position`` is the step to take next."""
+
+    id: int
+    incident: int | None
+    plan: Plan
+    state: RunState
+    phase: Phase
+    position: int
+    fence: int
+    steps: tuple[Step, ...]
+    mode: str
+    requested_by: str
+    reason: str
+    created_at: datetime
+    updated_at: datetime
+    lease_owner: str | None = None
+    lease_until: datetime | None = None
+    ended_at: datetime | None = None
+    error: str = ""
+
+    def step(self, no: int) -> Step:
+        """The step of that number; KeyError when there is none."""
+        if not 1 <= no <= len(self.steps):
+            raise KeyError(no)
+        return self.steps[no - 1]
+
+    @property
+    def current(self) -> Step:
+        """The step at ``position``."""
+        return self.step(self.position)
+
+    @property
+    def outputs(self) -> Mapping[str, Json]:
+        """Outputs of the steps that are done, by step id."""
+        return {s.planned.id: s.output for s in self.steps if s.state is StepState.DONE}
+
+    def with_step(self, step: Step) -> Run:
+        """The same run with that step in its place."""
+        steps = list(self.steps)
+        steps[step.no - 1] = step
+        return replace(self, steps=tuple(steps))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt ended. ``passing``: the same attempt may succeed later."""
+
+    ok: bool
+    output: Json = field(default_factory=dict)
+    error: str = ""
+    passing: bool = False
+    retry_after_s: float = 0.0
+
+
+def after(run: Run, outcome: Outcome, now: datetime) -> Run:
+    """The run after an attempt at its current step in its current phase. Pure."""
+    if run.phase is Phase.UNDO:
+        return _after_undo(run, outcome, now)
+    step = run.current
+    if outcome.ok:
+        done = replace(step, state=StepState.DONE, output=outcome.output, error="", ended_at=now)
+        return _forward(run.with_step(done), now)
+    if outcome.passing and step.attempts < step.planned.attempts:
+        waiting = replace(step, state=StepState.READY, error=outcome.error)
+        return replace(run.with_step(waiting), updated_at=now)
+    failed = replace(step, state=StepState.FAILED, error=outcome.error, ended_at=now)
+    return turn_round(run.with_step(failed), outcome.error, now)
+
+
+def _forward(run: Run, now: datetime) -> Run:
+    if run.position == len(run.steps):
+        return _ended(run, RunState.SUCCEEDED, now)
+    position = run.position + 1
+    verifying = run.step(position).action is ActionName.VERIFY_SERVICE
+    state = RunState.VERIFYING if verifying else RunState.RUNNING
+    return replace(run, position=position, state=state, updated_at=now)
+
+
+def turn_round(run: Run, error: str, now: datetime) -> Run:
+    """The run after a step failed for good: back, unless that would be blind.
+
+    A step past whose beginning there is no way back, begun or done, means that nothing is undone:
+    the run ends as COMPENSATION_FAILED and a person is called. A failed step may have had part of
+    its effect, so it is compensated too.
+    """
+    if passed_no_return(run):
+        text = f"{error}; past the point of no return, so nothing was undone"
+        return _ended(replace(run, error=text), RunState.COMPENSATION_FAILED, now)
+    turned = replace(run, phase=Phase.UNDO, state=RunState.COMPENSATING, error=error)
+    return _backward(turned, run.position, now)
+
+
+def passed_no_return(run: Run) -> bool:
+    """True when a step marked as point of no return has been begun."""
+    return any(s.planned.point_of_no_return and s.state is not StepState.READY for s in run.steps)
+
+
+def _backward(run: Run, start: int, now: datetime) -> Run:
+    """Moves to the next step at or before ``start`` that must be undone; marks what is kept."""
+    for no in range(start, 0, -1):
+        step = run.step(no)
+        if step.state not in (StepState.DONE, StepState.FAILED, StepState.UNKNOWN):
+            continue
+        if step.planned.undo is UndoPolicy.RUN:
+            ready = replace(step, attempts=0)
+            return replace(run.with_step(ready), position=no, updated_at=now)
+        run = run.with_step(replace(step, state=StepState.KEPT))
+    return _ended(run, RunState.ROLLED_BACK, now)
+
+
+def _after_undo(run: Run, outcome: Outcome, now: datetime) -> Run:
+    step = run.current
+    if outcome.ok:
+        undone = replace(step, state=StepState.UNDONE, ended_at=now)
+        return _backward(run.with_step(undone), run.position - 1, now)
+    if step.attempts < step.planned.attempts:
+        return replace(run.with_step(replace(step, error=outcome.error)), updated_at=now)
+    failed = replace(step, state=StepState.UNDO_FAILED, error=outcome.error, ended_at=now)
+    text = f"{run.error}; undoing {step.planned.id} failed: {outcome.error}"
+    return _ended(replace(run.with_step(failed), error=text), RunState.COMPENSATION_FAILED, now)
+
+
+def _ended(run: Run, state: RunState, now: datetime) -> Run:
+    return replace(run, state=state, ended_at=now, updated_at=now)
+
+
+def claimed(run: Run, now: datetime) -> Run:
+    """The run as an executor takes it up: its step RUNNING (UNKNOWN when it was begun before)."""
+    step = run.current
+    if run.phase is Phase.DO:
+        begun = step.state in (StepState.RUNNING, StepState.UNKNOWN)
+        state = StepState.UNKNOWN if begun else StepState.RUNNING
+        started = step.started_at or now
+        step = replace(step, state=state, attempts=step.attempts + 1, started_at=started)
+    else:
+        step = replace(step, attempts=step.attempts + 1)
+    state_of_run = RunState.RUNNING if run.state is RunState.PENDING else run.state
+    return replace(run.with_step(step), state=state_of_run, updated_at=now)
+
+
+def exhausted(run: Run) -> bool:
+    """True when the current step was claimed more often than its plan allows.
+
+    A step whose executor dies each time must end the run, not loop for ever; deaths get three
+    claims beyond the attempts that the plan grants.
+    """
+    return run.current.attempts > run.current.planned.attempts + 3

@@ -1,0 +1,1 @@
+"""Figures and alerts: PrometheusIntegration, GrafanaDashboards, AlertManager, MetricsCollector."""

@@ -1,0 +1,1 @@
+"""Tuning: ResourceMonitor, PerformanceTuner, CacheOptimizer, QueryOptimizer."""

@@ -1,0 +1,102 @@
+"""The host agent: what must happen on a database or service host.
+
+Every command carries an epoch and a fence; the agent keeps the highest pair it has seen on its own
+disk and refuses a lower one (AgentRefused). Every verb is idempotent. Raises AgentUnreachable
+(retryable) when the agent does not answer within ``timeout_s``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from ha_tasks.model.cluster import Revoked
+from ha_tasks.model.plain import Json
+
+
+class Postmaster(StrEnum):
+    """What the agent knows of its PostgreSQL. EXITED: it ran under this agent's watch and is gone."""
+
+    RUNNING = "running"
+    EXITED = "exited"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """In whose name a command is given; compared as (epoch, fence)."""
+
+    epoch: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """The agent's answer about its node. ``job`` is the state of the last long job, {} when none."""
+
+    node: str
+    postmaster: Postmaster
+    in_recovery: bool | None
+    epoch: int
+    promotion_begun: int | None
+    """Epoch in which a promotion was begun since the node last followed another; None: none."""
+    upstream: str | None
+    """Node it is told to follow; None: nobody (revoked, or primary)."""
+    job: Json
+
+
+class DatabaseAgent(Protocol):
+    """The agent of one PostgreSQL node; ``node`` arguments are instance names."""
+
+    def status(self, node: str, *, timeout_s: float = 0.5) -> NodeStatus:
+        """Reads only."""
+        ...
+
+    def fence(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> None:
+        """SIGKILL for every process of the data directory; returns when none is left."""
+        ...
+
+    def revoke(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> Revoked:
+        """Stops receiving and confirms that no receiver is left; answers how far its WAL goes."""
+        ...
+
+    def follow(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 5.0) -> None:
+        """Points a running standby to ``upstream``. Refused on a node that has begun a promotion."""
+        ...
+
+    def promote(self, node: str, sync_setting: str, by: Authority, *, timeout_s: float = 30.0) -> int:
+        """Marks its disk, sets ``synchronous_standby_names``, promotes; answers the new timeline."""
+        ...
+
+    def set_sync(self, node: str, sync_setting: str, by: Authority, *, timeout_s: float = 5.0) -> None:
+        """Sets ``synchronous_standby_names`` on a primary and reloads."""
+        ...
+
+    def start_primary(self, node: str, sync_setting: str, by: Authority, *, timeout_s: float = 30.0) -> None:
+        """Starts it as the primary that SQL says it is; without effect when it runs as primary."""
+        ...
+
+    def start_standby(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 30.0) -> None:
+        """Starts it with standby.signal, following ``upstream``; without effect when it does so already."""
+        ...
+
+    def rejoin(self, node: str, upstream: str, by: Authority, job: str, *, timeout_s: float = 120.0) -> Json:
+        """Brings the node back behind ``upstream``: plain start, pg_rewind, or a new base backup.
+
+        Fences first, keeps diverged WAL aside. The job runs on the host under the id ``job``; the same
+        id asks for the same job. Answers ``{"method": "start"|"rewind"|"basebackup", "kept": path|""}``.
+        """
+        ...
+
+
+class UnitAgent(Protocol):
+    """The agent of a service host: units are what systemd, or the embedded stack, runs there."""
+
+    def restart_unit(self, host: str, unit: str, key: str, *, timeout_s: float = 15.0) -> Json:
+        """Restarts a unit, once per ``key``: the same key again only reports. Answers {"pid": int}."""
+        ...
+
+    def unit_status(self, host: str, unit: str, *, timeout_s: float = 1.0) -> Json:
+        """``{"running": bool, "pid": int|None, "starts": int}``."""
+        ...

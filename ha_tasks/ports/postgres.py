@@ -1,0 +1,36 @@
+"""PostgreSQL seen from the control plane, by SQL only. What must happen on the host: ports/host.py."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from ha_tasks.model.platform import Instance, Service
+
+
+class PostgresControl(Protocol):
+    """Raises ServiceUnreachable (retryable) when a server does not answer in time."""
+
+    def flush_lsn(self, service: Service, node: Instance) -> int:
+        """The primary's WAL flush position now, in bytes."""
+        ...
+
+    def flushed_past(self, service: Service, primary: Instance, lsn: int) -> frozenset[str]:
+        """Names of the standbys that have flushed past ``lsn``, by the primary's pg_stat_replication."""
+        ...
+
+    def streaming(self, service: Service, primary: Instance) -> frozenset[str]:
+        """Names of the standbys that stream from the primary now."""
+        ...
+
+    def checkpoint(self, service: Service, primary: Instance) -> None:
+        """CHECKPOINT; idempotent. pg_rewind says "no rewind required" on a new primary before it."""
+        ...
+
+    def end_walsenders(self, service: Service, primary: Instance, names: Collection[str]) -> None:
+        """Ends the WAL senders of these standbys; they come back within 200 ms with the new settings."""
+        ...
+
+    def write_canary(self, service: Service, entry: str, token: str, timeout_s: float) -> str:
+        """Writes and reads back a row through ``entry`` (host:port); returns the node that took it."""
+        ...

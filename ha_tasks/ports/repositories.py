@@ -1,0 +1,347 @@
+"""The state store: each verb is one transaction. Raises StoreUnreachable (retryable).
+
+The journal in SQL is the truth about runs; the broker only carries hints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from ha_tasks.model.balancer import ServerState, WantedServer
+from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet, Unfinished
+from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, TimelineEntry
+from ha_tasks.model.message import Message
+from ha_tasks.model.plain import Json
+from ha_tasks.model.playbook import Plan
+from ha_tasks.model.probe import ProbeOutcome
+from ha_tasks.model.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A request for a run."""
+
+    plan: Plan
+    incident: int | None
+    mode: str
+    requested_by: str
+    reason: str
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One execution of one phase of a step, as it is kept for the record."""
+
+    step: int
+    phase: str
+    fence: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str
+    error: str
+
+
+class Journal(Protocol):
+    """Runs, their steps, the outbox."""
+
+    def create(self, new: NewRun, now: datetime) -> tuple[Run, Message | None]:
+        """The run and its first message, in one transaction with the outbox row.
+
+        Same key and same plan: the run that exists and None. Raises IdempotencyConflict (same key,
+        other plan) or ScopeBusy (a unique index: another run is active on the scope).
+        """
+        ...
+
+    def get(self, run: int) -> Run:
+        """KeyError when there is none."""
+        ...
+
+    def recent(self, limit: int = 20) -> tuple[Run, ...]:
+        """The latest runs, newest first."""
+        ...
+
+    def active(self) -> tuple[Run, ...]:
+        """Runs that have not ended."""
+        ...
+
+    def claim(
+        self, run: int, step: int, phase: str, *, owner: str, now: datetime, lease_s: float
+    ) -> Run | None:
+        """Takes the lease with the next fence of all runs, and records the attempt.
+
+        None when there is nothing to take: ended, at another step or phase, or leased by a living owner,
+        or not due yet.
+        """
+        ...
+
+    def renew(self, run: int, fence: int, now: datetime, lease_s: float) -> bool:
+        """False when the fence is no longer this run's: the executor must stop."""
+        ...
+
+    def capture(self, run: int, fence: int, step: int, captured: Json) -> None:
+        """Stores what undo needs. Raises StaleFence."""
+        ...
+
+    def settle(
+        self, before: Run, after: Run, fence: int, *, outcome: str, error: str, due: datetime | None
+    ) -> Message | None:
+        """Writes an attempt's end, the run's next state and the outbox row, releasing the lease.
+
+        ``due``: not before then (a retry); such a message is not returned, the sweeper sends it.
+        Raises StaleFence, and then nothing is written.
+        """
+        ...
+
+    def sweep(self, now: datetime, unsent_after_s: float, silent_after_s: float) -> tuple[Message, ...]:
+        """Messages to send again: outbox rows unsent for that long and due, and the current step of every
+        run whose lease is over, or that nobody has touched for that long.
+        """
+        ...
+
+    def sent(self, messages: Sequence[Message], now: datetime) -> None:
+        """Ticks off outbox rows."""
+        ...
+
+    def attempts(self, run: int) -> tuple[Attempt, ...]:
+        """Every attempt, oldest first."""
+        ...
+
+    def started_since(self, since: datetime) -> int:
+        """How many runs were created since then (drills not counted)."""
+        ...
+
+
+class Incidents(Protocol):
+    """Incidents and their timelines."""
+
+    def open(
+        self,
+        *,
+        key: str,
+        service: str,
+        instance: str,
+        kind: IncidentKind,
+        severity: str,
+        summary: str,
+        fault_at: datetime,
+        now: datetime,
+        actor: str,
+        evidence: Json,
+    ) -> tuple[Incident, bool]:
+        """The incident of that key that has not ended, and whether this call opened it (unique index)."""
+        ...
+
+    def get(self, incident: int) -> Incident:
+        """KeyError when there is none."""
+        ...
+
+    def current(self) -> tuple[Incident, ...]:
+        """Those that have not ended, and those that a person must acknowledge."""
+        ...
+
+    def recent(self, limit: int = 20) -> tuple[Incident, ...]:
+        """The latest, newest first."""
+        ...
+
+    def move(
+        self,
+        incident: int,
+        state: IncidentState,
+        now: datetime,
+        actor: str,
+        text: str,
+        *,
+        run: int | None = None,
+    ) -> Incident:
+        """Changes the state and tells the timeline why; the same state again only once."""
+        ...
+
+    def note(self, incident: int, now: datetime, actor: str, text: str) -> None:
+        """Adds a line to the timeline."""
+        ...
+
+    def timeline(self, incident: int) -> tuple[TimelineEntry, ...]:
+        """Oldest first."""
+        ...
+
+    def acknowledge(self, incident: int, now: datetime, actor: str) -> Incident:
+        """A person has seen an escalated incident: it becomes RESOLVED. Without effect on others."""
+        ...
+
+
+class Observations(Protocol):
+    """The ring of probe outcomes."""
+
+    def record(self, outcomes: Sequence[ProbeOutcome]) -> None:
+        """Adds outcomes and their counters (probes, failures, duration) in one transaction."""
+        ...
+
+    def since(self, moment: datetime, service: str | None = None) -> tuple[ProbeOutcome, ...]:
+        """Outcomes sent since then, oldest first."""
+        ...
+
+    def prune(self, before: datetime) -> int:
+        """Deletes older ones; counters stay. Answers how many."""
+        ...
+
+
+class Clusters(Protocol):
+    """PostgreSQL clusters: one row each, changed only by compare-and-set."""
+
+    def get(self, name: str) -> Cluster:
+        """KeyError when there is none."""
+        ...
+
+    def register(self, cluster: Cluster, now: datetime) -> Cluster:
+        """Adds it, or answers the one that exists."""
+        ...
+
+    def advance(
+        self,
+        name: str,
+        expected_epoch: int,
+        now: datetime,
+        *,
+        new_epoch: bool,
+        state: ClusterState | None = None,
+        primary: str | None = None,
+        sets: Sequence[SyncSet] | None = None,
+        unfinished: Sequence[Unfinished] | None = None,
+    ) -> Cluster:
+        """Compare-and-set on the epoch; None leaves a field as it is. Raises StaleEpoch."""
+        ...
+
+
+class WantedServers(Protocol):
+    """What the balancers should look like."""
+
+    def all(self) -> tuple[WantedServer, ...]:
+        """Every wanted server."""
+        ...
+
+    def want(
+        self, changes: Mapping[tuple[str, str], ServerState], reason: str, now: datetime
+    ) -> tuple[WantedServer, ...]:
+        """Sets (backend, server) -> state in one transaction, generation + 1; answers all."""
+        ...
+
+
+class Limits(Protocol):
+    """Cool-downs, switches, refusals: what keeps the automation in bounds."""
+
+    def cool(self, scope: str, playbook: str, until: datetime) -> None:
+        """Starts a cool-down."""
+        ...
+
+    def cooling(self, scope: str, playbook: str) -> datetime | None:
+        """Until when; None when there is none or it was acknowledged."""
+        ...
+
+    def acknowledge(self, scope: str, now: datetime, actor: str) -> tuple[str, ...]:
+        """Ends every cool-down of the scope; answers which playbooks' they were."""
+        ...
+
+    def switch(self, name: str) -> str | None:
+        """Who engaged the switch of that name (``stop``, ``observe``); None when it is not engaged."""
+        ...
+
+    def set_switch(self, name: str, engaged: bool, actor: str, reason: str, now: datetime) -> None:
+        """Engages or releases a switch."""
+        ...
+
+    def refused(self, incident: int, guard: str, detail: str, now: datetime) -> bool:
+        """Records a refusal; the same guard again counts up. True when it is a new one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One cumulative series. A histogram has ``buckets`` (upper bound -> count so far) and a ``total``."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+    buckets: Mapping[float, int] | None = None
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A process that has reported itself; ``kind``: worker, observer, beat, agent."""
+
+    name: str
+    kind: str
+    queues: tuple[str, ...]
+    pid: int
+    heartbeat_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A stretch of a service's life; ``until`` None: it stands."""
+
+    service: str
+    state: str
+    since: datetime
+    until: datetime | None
+
+
+class Ledger(Protocol):
+    """What the sidecar reads: cumulative counters, availability, integrity, workers, schedule."""
+
+    def count(self, name: str, labels: Mapping[str, str], by: float = 1.0) -> None:
+        """Adds to a counter."""
+        ...
+
+    def observe(self, name: str, labels: Mapping[str, str], value: float) -> None:
+        """Adds an observation (seconds) to a histogram."""
+        ...
+
+    def series(self) -> tuple[Series, ...]:
+        """Every cumulative series."""
+        ...
+
+    def service_state(self, service: str, state: str, score: float | None, at: datetime) -> bool:
+        """The state of a service from ``at`` on (back-dated); True when it changed. The score is kept."""
+        ...
+
+    def intervals(self, since: datetime) -> tuple[Interval, ...]:
+        """Availability intervals that reach into the time since."""
+        ...
+
+    def scores(self) -> Mapping[str, tuple[float, datetime]]:
+        """Latest known score of each service and when it was judged."""
+        ...
+
+    def integrity(self, check: str, target: str, ok: bool, at: datetime, detail: str = "") -> None:
+        """The latest result of a data integrity check."""
+        ...
+
+    def integrity_results(self) -> tuple[tuple[str, str, bool, datetime], ...]:
+        """Latest result per (check, target): (check, target, ok, at)."""
+        ...
+
+    def heartbeat(self, worker: Worker) -> None:
+        """A process reports itself."""
+        ...
+
+    def workers(self, since: datetime) -> tuple[Worker, ...]:
+        """Those heard of since then."""
+        ...
+
+
+class DrillBook(Protocol):
+    """Reports of drills."""
+
+    def add(self, scenario: str, verdict: str, body: Json, at: datetime) -> int:
+        """Keeps a report; answers its number."""
+        ...
+
+    def latest(self, limit: int = 20) -> tuple[tuple[int, datetime, Json], ...]:
+        """Newest first."""
+        ...

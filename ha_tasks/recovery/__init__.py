@@ -1,0 +1,1 @@
+"""Detecting, running, compensating: detector, orchestrator, backups, rollback."""

@@ -1,0 +1,1 @@
+"""The Celery side, thin: parse, call, return JSON."""

@@ -1,0 +1,1 @@
+"""Stories that join branches: plain Python, one file per story."""

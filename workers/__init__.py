@@ -1,0 +1,1 @@
+"""Processes: the Celery application, the observer, the host agent, the metrics sidecar."""
