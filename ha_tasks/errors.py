@@ -27,6 +27,7 @@
         ├── PassingFailure                 an effect failed in a way that passes; retryable
         ├── VerificationFailed             the effect is there, the service is not right
         ├── AgentRefused                   the host agent understood and said no
+        │   └── StaleAuthority                 it has seen a higher (epoch, fence); retryable
         ├── BalancerError                  the balancer understood and said no
         ├── StartFailed                    a process of the embedded stack did not come up
         └── DeadlineExceeded
@@ -200,6 +201,13 @@ class AgentRefused(Failed):
     """The host agent understood the command and refused it."""
 
     reason = "agent_refused"
+
+
+class StaleAuthority(AgentRefused):
+    """The agent has seen a higher (epoch, fence): a later claim of the same run may succeed."""
+
+    reason = "stale_authority"
+    retryable = True
 
 
 class BalancerError(Failed):

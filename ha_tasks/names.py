@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class Queue(StrEnum):
@@ -20,6 +22,7 @@ class TaskName(StrEnum):
 
     PROBE_HTTP = "ha.probe.http"
     PROBE_POSTGRES = "ha.probe.postgres"
+    PROBE_REDIS = "ha.probe.redis"
     CHECK_REPLICATION = "ha.check_replication"
     DETECT_AND_RECOVER = "ha.detect_and_recover"
     SWEEP = "ha.sweep"
@@ -61,6 +64,89 @@ class ActionName(StrEnum):
     ROUTE_READS = "route_reads"
     # the three gates
     VERIFY_SERVICE = "verify_service"
+
+
+class RollbackTrigger(StrEnum):
+    """Why a run turned round; label of ``ha_rollbacks_total``."""
+
+    STEP_FAILED = "step_failed"
+    VERIFICATION_FAILED = "verification_failed"
+    MANUAL = "manual"
+
+
+class FailoverOutcome(StrEnum):
+    """How a failover ended; label of ``ha_failovers_total``."""
+
+    PROMOTED = "promoted"
+    ABORTED = "aborted"
+    FAILED = "failed"
+
+
+class Detector(StrEnum):
+    """Who saw a failure; label of ``ha_detection_delay_seconds``."""
+
+    FAILURE_DETECTOR = "failure_detector"
+
+
+class Counter(StrEnum):
+    """Counters that are kept in the ledger; their label names stand in ``LABELS``."""
+
+    PROBES = "ha_probes_total"
+    PROBE_FAILURES = "ha_probe_failures_total"
+    INCIDENTS = "ha_incidents_total"
+    RECOVERIES = "ha_recoveries_total"
+    RECOVERY_FAILURES = "ha_recovery_failures_total"
+    STEP_FAILURES = "ha_recovery_step_failures_total"
+    ROLLBACKS = "ha_rollbacks_total"
+    ROLLBACK_FAILURES = "ha_rollback_failures_total"
+    FAILOVERS = "ha_failovers_total"
+    BLOCKED = "ha_recovery_blocked_total"
+    BALANCER_DRIFT = "ha_balancer_drift_total"
+
+
+class Histogram(StrEnum):
+    """Histograms that are kept in the ledger, in seconds; their bounds stand in ``BUCKETS``."""
+
+    RECOVERY_TIME = "recovery_time_seconds"
+    PROBE_DURATION = "ha_probe_duration_seconds"
+    DETECTION_DELAY = "ha_detection_delay_seconds"
+    STEP_DURATION = "ha_recovery_step_duration_seconds"
+
+
+LABELS: Mapping[Counter | Histogram, tuple[str, ...]] = MappingProxyType(
+    {
+        Counter.PROBES: ("service_name", "probe"),
+        Counter.PROBE_FAILURES: ("service_name", "probe", "reason"),
+        Counter.INCIDENTS: ("service_name", "severity"),
+        Counter.RECOVERIES: ("recovery_type",),
+        Counter.RECOVERY_FAILURES: ("recovery_type",),
+        Counter.STEP_FAILURES: ("recovery_type", "step"),
+        Counter.ROLLBACKS: ("trigger",),
+        Counter.ROLLBACK_FAILURES: ("trigger",),
+        Counter.FAILOVERS: ("cluster", "outcome"),
+        Counter.BLOCKED: ("guard",),
+        Counter.BALANCER_DRIFT: ("backend",),
+        Histogram.RECOVERY_TIME: ("recovery_type",),
+        Histogram.PROBE_DURATION: ("probe",),
+        Histogram.DETECTION_DELAY: ("detector",),
+        Histogram.STEP_DURATION: ("recovery_type", "step"),
+    }
+)
+"""Label names of what is kept in the ledger. ``probe`` is a ServiceKind, ``step`` an ActionName."""
+
+_RECOVERY_BOUNDS = (0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+"""The targets of 30 s and 300 s are edges, so "share under target" is exact."""
+_FAST_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+BUCKETS: Mapping[Histogram, tuple[float, ...]] = MappingProxyType(
+    {
+        Histogram.RECOVERY_TIME: _RECOVERY_BOUNDS,
+        Histogram.PROBE_DURATION: _FAST_BOUNDS,
+        Histogram.DETECTION_DELAY: (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0),
+        Histogram.STEP_DURATION: (0.01, 0.05, 0.1, 0.25, *_RECOVERY_BOUNDS),
+    }
+)
+"""Upper bounds in seconds, ascending; the bucket ``+Inf`` is the count itself."""
 
 
 def step_task(action: ActionName) -> str:

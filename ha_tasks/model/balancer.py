@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,19 +41,34 @@ class WantedServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """A difference between wanted and actual."""
+    """A difference between wanted and actual, on the balancer of that name."""
 
     backend: str
     server: str
     wanted: ServerState
     actual: ServerState
+    balancer: str = ""
 
 
-def drift(wanted: tuple[WantedServer, ...], actual: tuple[ServerStatus, ...]) -> tuple[Drift, ...]:
-    """What must change for the balancer to be as wanted; servers unknown to it are left out."""
+def latest(wanted: Iterable[WantedServer]) -> dict[tuple[str, str], WantedServer]:
+    """What is wanted of each (backend, server): the row of the highest generation."""
+    rows: dict[tuple[str, str], WantedServer] = {}
+    for row in sorted(wanted, key=lambda w: w.generation):
+        rows[row.backend, row.server] = row
+    return rows
+
+
+def drift(
+    wanted: Iterable[WantedServer], actual: Iterable[ServerStatus], balancer: str = ""
+) -> tuple[Drift, ...]:
+    """What must change for the balancer to be as wanted; servers unknown to it are left out.
+
+    Servers to be taken out come first, so that a backend never has two servers where one is wanted.
+    """
     states = {(status.backend, status.server): status.admin for status in actual}
-    return tuple(
-        Drift(backend=w.backend, server=w.server, wanted=w.state, actual=states[w.backend, w.server])
-        for w in wanted
-        if (w.backend, w.server) in states and states[w.backend, w.server] is not w.state
-    )
+    found = [
+        Drift(backend=key[0], server=key[1], wanted=row.state, actual=states[key], balancer=balancer)
+        for key, row in latest(wanted).items()
+        if key in states and states[key] is not row.state
+    ]
+    return tuple(sorted(found, key=lambda d: (d.wanted is ServerState.READY, d.backend, d.server)))

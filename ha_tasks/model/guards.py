@@ -25,6 +25,8 @@ class Guard(StrEnum):
     GLOBAL_RATE = "global_rate"
     BLAST_RADIUS = "blast_radius"
     UPSTREAM_FIRST = "upstream_first"
+    FROZEN = "frozen"
+    HOST_SILENT = "host_silent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,10 @@ class GuardFacts:
     max_runs_per_hour: int = 60
     healthy_others: int = 0
     failed_upstreams: tuple[str, ...] = ()
+    frozen_by: int | None = None
+    """Incident whose compensation failed on this scope and that nobody has acknowledged."""
+    silent_host: str | None = None
+    """Host that the plan needs and whose agent does not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +135,16 @@ def _upstream(f: GuardFacts) -> str | None:
     return f"it depends on {', '.join(f.failed_upstreams)}, which must be recovered first"
 
 
+def _frozen(f: GuardFacts) -> str | None:
+    if f.frozen_by is None:
+        return None
+    return f"incident {f.frozen_by} left it half recovered; when mended: ha-tasks ack I-{f.frozen_by}"
+
+
+def _silent(f: GuardFacts) -> str | None:
+    return f"the agent on {f.silent_host} does not answer" if f.silent_host else None
+
+
 _GUARDS: tuple[tuple[Guard, Callable[[GuardFacts], str | None]], ...] = (
     (Guard.STOP_SWITCH, _stop),
     (Guard.OBSERVE_ONLY, _observe),
@@ -142,4 +158,6 @@ _GUARDS: tuple[tuple[Guard, Callable[[GuardFacts], str | None]], ...] = (
     (Guard.GLOBAL_RATE, _rate),
     (Guard.BLAST_RADIUS, _blast),
     (Guard.UPSTREAM_FIRST, _upstream),
+    (Guard.FROZEN, _frozen),
+    (Guard.HOST_SILENT, _silent),
 )

@@ -35,13 +35,14 @@ class IncidentState(StrEnum):
 
 
 ENDED = frozenset({IncidentState.RESOLVED, IncidentState.ESCALATED})
-"""States in which an incident no longer keeps another of the same key from opening."""
+"""States in which nothing more is done automatically about an incident."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """``key`` is the fingerprint: at most one incident that has not ended bears it.
+    """``key`` is the fingerprint: at most one incident holds it at a time (``holds_key``).
 
+    An escalated incident holds its key until its failure is over or a person acknowledged it.
     ``fault_at``: sent time of the first failed probe. The rest are aware UTC too, None until reached.
     """
 
@@ -58,6 +59,7 @@ class Incident:
     mitigated_at: datetime | None = None
     resolved_at: datetime | None = None
     run: int | None = None
+    holds_key: bool = True
     evidence: Facts = field(default_factory=dict)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,11 +41,19 @@ class LoadReport:
     present: frozenset[tuple[int, int]] | None
 
 
-def outage_s(acks: tuple[Ack, ...], fault_at: datetime) -> float | None:
+def ended_at(report: LoadReport) -> datetime | None:
+    """When the last request was answered or given up; None without any request."""
+    moments = [*(a.acked_at for a in report.acks), *(m.failed_at for m in report.misses)]
+    return max(moments, default=None)
+
+
+def outage_s(acks: Iterable[Ack], fault_at: datetime, until: datetime | None = None) -> float | None:
     """Seconds from the fault to the end of the longest gap between acknowledgements after it.
 
-    None when nothing was acknowledged after the fault. The gap that the fault itself lies in counts
-    from the fault.
+    The gap that the fault itself lies in counts from the fault. ``until`` is when the load ended
+    (``ended_at``): a killed server acknowledges for some tenths of a second more, and without
+    ``until`` these few would look like a recovery. None when nothing was acknowledged after the
+    fault, or when the longest gap was still open at ``until``: it did not come back.
     """
     after = sorted(a.acked_at for a in acks if a.acked_at > fault_at)
     if not after:
@@ -52,6 +61,8 @@ def outage_s(acks: tuple[Ack, ...], fault_at: datetime) -> float | None:
     edges = [fault_at, *after]
     gaps = [(b - a).total_seconds() for a, b in zip(edges, after, strict=False)]
     longest = max(range(len(gaps)), key=gaps.__getitem__)
+    if until is not None and (until - after[-1]).total_seconds() > gaps[longest]:
+        return None
     return (after[longest] - fault_at).total_seconds()
 
 
@@ -62,7 +73,7 @@ def lost(report: LoadReport) -> int | None:
     return sum((a.writer, a.seq) not in report.present for a in report.acks)
 
 
-def stale(acks: tuple[Ack, ...]) -> int:
+def stale(acks: Collection[Ack]) -> int:
     """Writes sent after a newer timeline had acknowledged one, and acknowledged by an older timeline."""
     first_by_timeline: dict[int, datetime] = {}
     for ack in sorted(acks, key=lambda a: a.acked_at):

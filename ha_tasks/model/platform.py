@@ -31,6 +31,14 @@ class DataPolicy(StrEnum):
     AVAILABILITY = "availability"
 
 
+class ManagedBy(StrEnum):
+    """Who recovers a service. Anything but HA_TASKS: it is watched and alerted on, never acted on."""
+
+    HA_TASKS = "ha_tasks"
+    PATRONI = "patroni"
+    EXTERNAL = "external"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """A machine with a host agent; ``agent_url`` is like ``http://10.0.0.5:7100``."""
@@ -104,6 +112,7 @@ class Service:
     """Share in system_availability_percentage: critical 4, high 2, normal 1, low 0.5."""
     rto_s: float = 30.0
     rpo_s: float = 0.0
+    managed_by: ManagedBy = ManagedBy.HA_TASKS
 
     def instance(self, name: str) -> Instance:
         """The instance of that name; KeyError when there is none."""
@@ -118,6 +127,8 @@ class Policies:
     """Limits of the automation. Times in seconds."""
 
     lease_s: float = 3.0
+    min_vantages: int = 2
+    """Fresh vantages that a verdict needs; fewer is BLIND."""
     max_concurrent_runs: int = 2
     max_runs_per_hour: int = 60
     probe_retention_s: float = 3600.0

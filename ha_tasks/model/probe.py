@@ -44,6 +44,8 @@ class ProbeOutcome:
     rtt_s: float
     detail: str = ""
     facts: Facts = field(default_factory=dict)
+    probe: str = "other"
+    """How it was probed, a ServiceKind: the label ``probe`` of the counters."""
 
     @property
     def ok(self) -> bool:

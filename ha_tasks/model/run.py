@@ -79,6 +79,11 @@ class Step:
         """The action that it names."""
         return self.planned.action
 
+    @property
+    def begun(self) -> bool:
+        """True once an executor has taken it up, also while it waits (READY) for its next attempt."""
+        return self.state is not StepState.READY or self.attempts > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -155,18 +160,25 @@ def _forward(run: Run, now: datetime) -> Run:
     if run.position == len(run.steps):
         return _ended(run, RunState.SUCCEEDED, now)
     position = run.position + 1
-    verifying = run.step(position).action is ActionName.VERIFY_SERVICE
-    state = RunState.VERIFYING if verifying else RunState.RUNNING
-    return replace(run, position=position, state=state, updated_at=now)
+    return replace(run, position=position, state=_state_at(run.step(position)), updated_at=now)
+
+
+def _state_at(step: Step) -> RunState:
+    """The state of a run that goes forward and stands at ``step``."""
+    return RunState.VERIFYING if step.action is ActionName.VERIFY_SERVICE else RunState.RUNNING
 
 
 def turn_round(run: Run, error: str, now: datetime) -> Run:
     """The run after a step failed for good: back, unless that would be blind.
 
     A step past whose beginning there is no way back, begun or done, means that nothing is undone:
-    the run ends as COMPENSATION_FAILED and a person is called. A failed step may have had part of
-    its effect, so it is compensated too.
+    the run ends as COMPENSATION_FAILED and a person is called. A step that failed, or that was begun
+    and has no outcome, may have had part of its effect, so it is compensated too.
+    A run that is on its way back already stays as it is.
     """
+    if run.phase is Phase.UNDO:
+        return run
+    run = run.with_step(_as_left(run.current))
     if passed_no_return(run):
         text = f"{error}; past the point of no return, so nothing was undone"
         return _ended(replace(run, error=text), RunState.COMPENSATION_FAILED, now)
@@ -174,9 +186,15 @@ def turn_round(run: Run, error: str, now: datetime) -> Run:
     return _backward(turned, run.position, now)
 
 
+def _as_left(step: Step) -> Step:
+    """A step that is left between its beginning and its outcome: nobody knows what it did."""
+    left = step.begun and step.state in (StepState.READY, StepState.RUNNING)
+    return replace(step, state=StepState.UNKNOWN) if left else step
+
+
 def passed_no_return(run: Run) -> bool:
-    """True when a step marked as point of no return has been begun."""
-    return any(s.planned.point_of_no_return and s.state is not StepState.READY for s in run.steps)
+    """True when a step marked as point of no return has been begun, even if it waits for a retry."""
+    return any(s.planned.point_of_no_return and s.begun for s in run.steps)
 
 
 def _backward(run: Run, start: int, now: datetime) -> Run:
@@ -218,7 +236,7 @@ def claimed(run: Run, now: datetime) -> Run:
         step = replace(step, state=state, attempts=step.attempts + 1, started_at=started)
     else:
         step = replace(step, attempts=step.attempts + 1)
-    state_of_run = RunState.RUNNING if run.state is RunState.PENDING else run.state
+    state_of_run = _state_at(step) if run.state is RunState.PENDING else run.state
     return replace(run.with_step(step), state=state_of_run, updated_at=now)
 
 

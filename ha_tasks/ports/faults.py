@@ -33,7 +33,12 @@ class Faults(Protocol):
         ...
 
     def evidence(self) -> Json:
-        """What the resources themselves counted: unit starts, timelines; compared before and after."""
+        """What the resources themselves count, compared before and after a drill.
+
+        ``starts.<instance>`` (int): starts of an HTTP instance's unit, by its host's agent;
+        ``primary.<service>`` (str) and ``timeline.<service>`` (int): what the server says that takes the
+        writes behind the service's entry. A key is left out when it cannot be asked.
+        """
         ...
 
 

@@ -44,6 +44,12 @@ class NodeStatus:
     upstream: str | None
     """Node it is told to follow; None: nobody (revoked, or primary)."""
     job: Json
+    timeline: int | None = None
+    """Of its newest WAL; of a stopped node the highest that its disk knows; None: not to be had."""
+    lsn: int | None = None
+    """End of its WAL in bytes: flushed on a primary, received or replayed on a standby."""
+    receiving: bool | None = None
+    """On a standby: its upstream was heard within the last 2 s."""
 
 
 class DatabaseAgent(Protocol):

@@ -79,6 +79,10 @@ class Journal(Protocol):
         """
         ...
 
+    def next_fence(self, now: datetime) -> int:
+        """The next fence of all, for a command that belongs to no run."""
+        ...
+
     def renew(self, run: int, fence: int, now: datetime, lease_s: float) -> bool:
         """False when the fence is no longer this run's: the executor must stop."""
         ...
@@ -133,7 +137,10 @@ class Incidents(Protocol):
         actor: str,
         evidence: Json,
     ) -> tuple[Incident, bool]:
-        """The incident of that key that has not ended, and whether this call opened it (unique index)."""
+        """The incident that holds that key, and whether this call opened it (unique index).
+
+        An incident holds its key until it is RESOLVED, or ESCALATED and let go.
+        """
         ...
 
     def get(self, incident: int) -> Incident:
@@ -167,6 +174,14 @@ class Incidents(Protocol):
 
     def timeline(self, incident: int) -> tuple[TimelineEntry, ...]:
         """Oldest first."""
+        ...
+
+    def let_go(self, incident: int, now: datetime, actor: str, text: str) -> None:
+        """An escalated incident's failure is over: another of the same key may open. Idempotent.
+
+        Until then (or until it is acknowledged) an escalated incident holds its key, so that the same
+        standing failure does not open one incident after the other.
+        """
         ...
 
     def acknowledge(self, incident: int, now: datetime, actor: str) -> Incident:
@@ -261,7 +276,11 @@ class Limits(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """One cumulative series. A histogram has ``buckets`` (upper bound -> count so far) and a ``total``."""
+    """One cumulative series. A histogram has ``buckets`` and a ``total``.
+
+    ``value``: the count (of a histogram: how many observations); ``total``: the sum of the observations;
+    ``buckets``: upper bound -> how many observations were at most that (cumulative, as Prometheus has it).
+    """
 
     name: str
     labels: Mapping[str, str]
@@ -332,6 +351,18 @@ class Ledger(Protocol):
 
     def workers(self, since: datetime) -> tuple[Worker, ...]:
         """Those heard of since then."""
+        ...
+
+
+class ScheduleBook(Protocol):
+    """When each entry of the beat schedule last did what it is for."""
+
+    def succeeded(self, entry: str, at: datetime) -> None:
+        """Its task ended well; an older moment than the one kept changes nothing."""
+        ...
+
+    def successes(self) -> Mapping[str, datetime]:
+        """Latest success of each entry that ever had one."""
         ...
 
 

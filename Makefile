@@ -1,0 +1,66 @@
+# The project's verbs; `make` alone lists them. Nothing is needed but Python 3.11 or newer with venv:
+# packages come, by locked hashes, into .venv. Another interpreter: make PYTHON=/path/to/python3.12 ...
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+export PYTHON
+# Options for `ha-tasks demo`, for instance DEMO_FLAGS=--detach; and for pytest, for instance TEST_FLAGS="-k fence -x".
+DEMO_FLAGS ?=
+TEST_FLAGS ?=
+SOURCES := .
+
+.PHONY: help
+help: ## list these verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
+
+.PHONY: demo
+demo: ## a whole platform and its guardian, on this machine; Ctrl-C ends it
+	@scripts/venv demo
+	@exec .venv/bin/ha-tasks demo $(DEMO_FLAGS)
+
+.PHONY: test
+test: ## everything that can be proved here within 12 minutes
+	@scripts/venv dev
+	@scripts/test $(TEST_FLAGS)
+
+.PHONY: test-full
+test-full: ## the same and the long trials
+	@scripts/venv dev
+	@scripts/test --full $(TEST_FLAGS)
+
+.PHONY: bench
+bench: ## measurements; each prints its figures, the number of runs and the machine
+	@scripts/venv dev
+	.venv/bin/python -m pytest -s tests/benchmarks $(TEST_FLAGS)
+
+.PHONY: lint
+lint: ## ruff and the import rule
+	@scripts/venv dev
+	.venv/bin/ruff check $(SOURCES)
+	.venv/bin/ruff format --check $(SOURCES)
+	.venv/bin/lint-imports
+
+.PHONY: format
+format: ## let ruff rewrite what it can
+	@scripts/venv dev
+	.venv/bin/ruff check --fix $(SOURCES)
+	.venv/bin/ruff format $(SOURCES)
+
+.PHONY: types
+types: ## mypy --strict
+	@scripts/venv dev
+	.venv/bin/mypy
+
+.PHONY: lock
+lock: ## write requirements/*.lock anew; newest versions: make lock LOCK_FLAGS=--upgrade
+	@scripts/lock $(LOCK_FLAGS)
+
+.PHONY: clean
+clean: ## remove caches and what tests left
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* dist
+	find ha_tasks workers tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: clean-venv
+clean-venv: ## remove the Python environment
+	rm -rf .venv

@@ -1,0 +1,218 @@
+"""The client of the host agents: ports.host over signed HTTP.
+
+Each call has one deadline and is made once: whoever calls decides about trying again.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from ha_tasks.adapters.agent_signing import (
+    NONCE_HEADER,
+    SIGNATURE_HEADER,
+    answer_is_genuine,
+    signed_request,
+)
+from ha_tasks.adapters.clock import SystemClock
+from ha_tasks.adapters.deadline import Deadline
+from ha_tasks.adapters.wire import Wire
+from ha_tasks.errors import (
+    ActionFailed,
+    AgentRefused,
+    AgentUnreachable,
+    HaTasksError,
+    PassingFailure,
+    StaleAuthority,
+)
+from ha_tasks.model.cluster import Revoked
+from ha_tasks.model.plain import Json
+from ha_tasks.ports.clock import Clock
+from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
+
+_ERRORS: Mapping[str, type[HaTasksError]] = {
+    kind.reason: kind for kind in (StaleAuthority, AgentRefused, PassingFailure, ActionFailed)
+}
+_POLL_S = 0.1
+_ROUND_TRIP_S = 2.0
+"""Longest wait for one answer about a job."""
+
+
+class HostAgents:
+    """Implements ports.host.DatabaseAgent and ports.host.UnitAgent.
+
+    ``urls``: host name -> base URL of its agent; ``hosts``: instance name -> host name. Besides what the
+    port says: PassingFailure when the agent tried and may succeed later, ActionFailed when it will not.
+    Whoever answers without a valid signature counts as nobody: AgentUnreachable.
+    """
+
+    def __init__(
+        self,
+        *,
+        urls: Mapping[str, str],
+        hosts: Mapping[str, str],
+        key: bytes,
+        clock: Clock | None = None,
+    ) -> None:
+        self._urls = dict(urls)
+        self._hosts = dict(hosts)
+        self._key = key
+        self._clock = clock or SystemClock()
+
+    def status(self, node: str, *, timeout_s: float = 0.5) -> NodeStatus:
+        """See ports.host. Reads only."""
+        answer = self._ask_node("GET", node, "", None, timeout_s)
+        known = {f.name: answer[f.name] for f in fields(NodeStatus) if f.name in answer}
+        return NodeStatus(**{**known, "postmaster": Postmaster(answer["postmaster"])})
+
+    def fence(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> None:
+        """See ports.host. Fenced, idempotent."""
+        self._command(node, "fence", by, timeout_s)
+
+    def revoke(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> Revoked:
+        """See ports.host. Fenced, idempotent."""
+        answer = self._command(node, "revoke", by, timeout_s)
+        return Revoked(node=node, timeline=int(answer["timeline"]), lsn=int(answer["lsn"]))
+
+    def follow(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 5.0) -> None:
+        """See ports.host. Fenced, idempotent."""
+        self._command(node, "follow", by, timeout_s, upstream=upstream)
+
+    def promote(self, node: str, sync_setting: str, by: Authority, *, timeout_s: float = 30.0) -> int:
+        """See ports.host. Fenced, idempotent."""
+        return int(self._command(node, "promote", by, timeout_s, sync_setting=sync_setting)["timeline"])
+
+    def set_sync(self, node: str, sync_setting: str, by: Authority, *, timeout_s: float = 5.0) -> None:
+        """See ports.host. Fenced, idempotent."""
+        self._command(node, "set_sync", by, timeout_s, sync_setting=sync_setting)
+
+    def start_primary(self, node: str, sync_setting: str, by: Authority, *, timeout_s: float = 30.0) -> None:
+        """See ports.host. Fenced, idempotent."""
+        self._command(node, "start_primary", by, timeout_s, sync_setting=sync_setting)
+
+    def start_standby(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 30.0) -> None:
+        """See ports.host. Fenced, idempotent."""
+        self._command(node, "start_standby", by, timeout_s, upstream=upstream)
+
+    def rejoin(self, node: str, upstream: str, by: Authority, job: str, *, timeout_s: float = 120.0) -> Json:
+        """See ports.host. Fenced, idempotent by ``job``; polls until the job has ended.
+
+        An agent that is restarted meanwhile is asked for the same job again.
+        """
+        deadline = Deadline(self._clock, timeout_s)
+        state = self._request_job(node, upstream, by, job, deadline)
+        while state["state"] != "done":
+            if state["state"] == "failed":
+                raise _ERRORS.get(str(state.get("reason")), ActionFailed)(f"{node}: {state['detail']}")
+            self._pause(deadline, f"job {job} on {node} is still {state['state']}")
+            state = self._poll_job(node, upstream, by, job, deadline)
+        return {"method": state["method"], "kept": state["kept"]}
+
+    def restart_unit(self, host: str, unit: str, key: str, *, timeout_s: float = 15.0) -> Json:
+        """See ports.host. Idempotent by ``key``."""
+        body = {"key": key, "timeout_s": timeout_s}
+        return self._ask(host, "POST", f"{_unit_path(host, unit)}/restart", body, timeout_s)
+
+    def unit_status(self, host: str, unit: str, *, timeout_s: float = 1.0) -> Json:
+        """See ports.host. Reads only."""
+        return self._ask(host, "GET", _unit_path(host, unit), None, timeout_s)
+
+    def _command(self, node: str, verb: str, by: Authority, timeout_s: float, **arguments: str) -> Json:
+        body = {**asdict(by), "timeout_s": timeout_s, **arguments}
+        return self._ask_node("POST", node, f"/{verb}", body, timeout_s)
+
+    def _request_job(self, node: str, upstream: str, by: Authority, job: str, deadline: Deadline) -> Json:
+        body = {**asdict(by), "upstream": upstream, "job": job, "timeout_s": _ROUND_TRIP_S}
+        return self._ask_node("POST", node, "/rejoin", body, min(_ROUND_TRIP_S, _left(deadline)))
+
+    def _poll_job(self, node: str, upstream: str, by: Authority, job: str, deadline: Deadline) -> Json:
+        """What has become of the job. An agent that is away may come back before the deadline."""
+        path = f"/jobs/{quote(job, safe='')}"
+        try:
+            state = self._ask_node("GET", node, path, None, min(_ROUND_TRIP_S, _left(deadline)))
+            if state["state"] == "interrupted":
+                return self._request_job(node, upstream, by, job, deadline)
+        except AgentUnreachable as error:
+            return {"state": f"unknown ({error})"}
+        return state
+
+    def _pause(self, deadline: Deadline, what: str) -> None:
+        if _left(deadline) <= _POLL_S:
+            raise AgentUnreachable(what)
+        self._clock.pause(_POLL_S)
+
+    def _ask_node(self, method: str, node: str, rest: str, body: Json | None, timeout_s: float) -> Json:
+        path = f"/v1/nodes/{quote(node, safe='')}{rest}"
+        return self._ask(self._hosts.get(node, node), method, path, body, timeout_s)
+
+    def _ask(self, host: str, method: str, path: str, body: Json | None, timeout_s: float) -> Json:
+        """One request, one verified answer; errors of the agent are raised as what they were there."""
+        url = self._urls.get(host)
+        if url is None:
+            raise AgentUnreachable(f"no host {host} with an agent is in the inventory")
+        payload = b"" if body is None else json.dumps(body).encode()
+        status, answer = self._exchange(
+            host, url, method=method, path=path, body=payload, timeout_s=timeout_s
+        )
+        value = json.loads(answer)
+        if status >= 300:
+            kind = _ERRORS.get(str(value.get("reason")), ActionFailed)
+            raise kind(f"{host}: {value.get('detail', status)}")
+        return dict(value)
+
+    def _exchange(
+        self, host: str, url: str, *, method: str, path: str, body: bytes, timeout_s: float
+    ) -> tuple[int, bytes]:
+        headers = signed_request(self._key, method=method, path=path, body=body, now=time.time)
+        try:
+            with Wire(urlsplit(url).netloc, Deadline(self._clock, timeout_s)) as wire:
+                wire.send(_request(method, path, headers, body))
+                response = _response(wire, method)
+                answer = response.read()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise AgentUnreachable(f"the agent of {host} did not answer: {error or 'no answer'}") from error
+        genuine = answer_is_genuine(
+            self._key,
+            nonce=headers[NONCE_HEADER],
+            status=response.status,
+            body=answer,
+            signature=response.getheader(SIGNATURE_HEADER, ""),
+        )
+        if not genuine:
+            raise AgentUnreachable(_stranger(host, response.status))
+        return response.status, answer
+
+
+def _request(method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    lines = [f"{method} {path} HTTP/1.0", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def _response(wire: Any, method: str) -> http.client.HTTPResponse:  # noqa: ANN401 - a socket's makefile is all that is used
+    response = http.client.HTTPResponse(wire, method=method)
+    response.begin()
+    return response
+
+
+def _stranger(host: str, status: int) -> str:
+    if status == http.client.UNAUTHORIZED:
+        return f"the agent of {host} does not take our signature: other key, or clocks over 30 s apart"
+    return f"who answers for the agent of {host} does not have the key (status {status})"
+
+
+def _left(deadline: Deadline) -> float:
+    """Seconds left; 0 when there are none."""
+    try:
+        return deadline.left_s()
+    except TimeoutError:
+        return 0.0
+
+
+def _unit_path(host: str, unit: str) -> str:
+    return f"/v1/hosts/{quote(host, safe='')}/units/{quote(unit, safe='')}"

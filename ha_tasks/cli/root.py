@@ -1,0 +1,109 @@
+"""The root of the command line: which commands there are, and how an error ends."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+
+import click
+
+from ha_tasks import __version__
+from ha_tasks.cli.session import Session
+from ha_tasks.errors import HaTasksError
+
+INTERRUPTED = 130
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "demo": ("demo", "Start, or stop, a whole platform with its guardian on this machine."),
+    "doctor": ("doctor", "Which server programs were found, and what mends what is missing."),
+    "init": ("init", "Write a commented ha-tasks.toml to begin with."),
+    "check": ("check", "Say every fault of ha-tasks.toml and of the playbooks; --connect asks the servers."),
+    "status": ("status", "What is broken, since when, what is being done, what you can do."),
+    "incidents": ("incidents", "The latest incidents, or one with its story."),
+    "run": ("runs", "A recovery: its steps, what became of them, every attempt."),
+    "plan": ("plan", "What a recovery of a service would do now; changes nothing."),
+    "recover": ("recover", "Look at a service and recover what has failed; --local needs no broker."),
+    "drill": ("drill", "Rehearse a disaster on the demo platform, measure it and judge it."),
+    "ack": ("ack", "Acknowledge an incident (I-7), or end the cool-downs of a service."),
+    "switch": ("switch", "Stop the automation, let it only observe, or let it act."),
+    "playbook": ("playbook", "List, show and check playbooks."),
+    "migrate": ("migrate", "Bring the tables of the state store to this version."),
+}
+"""Command -> its module and what it is for. A module is imported when its command is asked for."""
+
+
+class LazyGroup(click.Group):
+    """Imports a command when it is run: ``ha-tasks --help`` has to be quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """In the order in which they are needed, not of the alphabet."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """None for a command that does not exist."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"ha_tasks.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list of commands, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ha-tasks")
+@click.option("--home", metavar="DIR", help="Home of the installation (else HA_TASKS_HOME, else ./.ha).")
+@click.option("--debug", is_flag=True, help="Show where in the program an error came from.")
+@click.pass_context
+def root(ctx: click.Context, home: str | None, debug: bool) -> None:
+    """ha-tasks: detects failures, recovers, verifies, rolls back."""
+    ctx.obj = Session(home=home, debug=debug)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs a command line and answers its exit status: 0 done, 1 failed, 2 usage, 3 refused, 4 unreachable."""
+    session = Session()
+    try:
+        with root.make_context("ha-tasks", list(arguments)) as ctx:
+            session = ctx.obj if isinstance(ctx.obj, Session) else session
+            status = root.invoke(ctx)
+            session = ctx.obj
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except HaTasksError as error:
+        return _told(str(error), error.exit_status, debug="--debug" in arguments)
+    except BrokenPipeError:
+        # Whoever read the output has had enough, for example `head`.
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        return _told(_said(error), 1, debug="--debug" in arguments)
+    return status if isinstance(status, int) else 0
+
+
+def _told(text: str, status: int, *, debug: bool) -> int:
+    """One clear message on stderr."""
+    if debug:
+        traceback.print_exc()
+    click.echo(f"ha-tasks: {text}", err=True)
+    return status
+
+
+def _said(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{where}the disk is full; make room, or use a home on another disk: --home DIR"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{where}{error.strerror}; mend the permissions, or use another home: --home DIR"
+    return f"{where}{error.strerror or error}"

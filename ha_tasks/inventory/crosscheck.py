@@ -1,0 +1,316 @@
+"""What no single key shows: whether the parts of ha-tasks.toml fit together. Pure.
+
+Each rule looks at the whole file and yields findings. A warning keeps nothing from working; a fault
+would make a recovery impossible or dangerous.
+"""
+
+from __future__ import annotations
+
+import graphlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ha_tasks.inventory import forms
+from ha_tasks.inventory.schema import InstanceTable, InventoryFile, ServiceTable
+from ha_tasks.model.fault import closest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """``key`` is dotted; ``warning``: it may stay as it is."""
+
+    key: str
+    problem: str
+    mending: str
+    warning: bool = False
+
+
+def findings(file: InventoryFile) -> Iterator[Finding]:
+    """Every finding of every rule, in the order of the rules."""
+    for rule in _RULES:
+        yield from rule(file)
+
+
+def _instances(file: InventoryFile) -> Iterator[tuple[str, ServiceTable, InstanceTable]]:
+    """(dotted key, service, instance) of every instance."""
+    for name, service in file.services.items():
+        for instance in service.instances:
+            yield f"services.{name}.instances.{instance.name}", service, instance
+
+
+def _hosts_exist(file: InventoryFile) -> Iterator[Finding]:
+    for key, service, instance in _instances(file):
+        if instance.host is not None and instance.host not in file.hosts:
+            yield Finding(
+                key=f"{key}.host",
+                problem=f'host "{instance.host}" is not under [hosts]',
+                mending=f"{closest(instance.host, file.hosts)} or add [hosts.{instance.host}]",
+            )
+        if instance.host is None and instance.unit is not None:
+            yield Finding(
+                key=f"{key}.unit",
+                problem="a unit without a host cannot be restarted",
+                mending='add host = "..." (a name under [hosts])',
+            )
+        if instance.host is None and service.kind == "postgres" and service.managed_by == "ha_tasks":
+            yield Finding(
+                key=f"{key}.host",
+                problem="is missing: a PostgreSQL node is fenced and promoted by the agent of its host",
+                mending='add host = "..." (a name under [hosts])',
+            )
+
+
+def _names_are_unique(file: InventoryFile) -> Iterator[Finding]:
+    for name, service in file.services.items():
+        counts = Counter(instance.name for instance in service.instances)
+        for twice in sorted(n for n, count in counts.items() if count > 1):
+            yield Finding(
+                key=f"services.{name}.instances.{twice}.name",
+                problem=f"{counts[twice]} instances bear this name",
+                mending="give each its own: it is the server's name in HAProxy",
+            )
+
+
+def _names_are_known_once(file: InventoryFile) -> Iterator[Finding]:
+    """Agents and the command line know an instance by its name alone."""
+    owner: dict[str, str] = {}
+    for name, service in file.services.items():
+        for each in service.instances:
+            key = f"services.{name}.instances.{each.name}.name"
+            if owner.setdefault(each.name, name) != name:
+                yield Finding(
+                    key=key,
+                    problem=f"an instance of {owner[each.name]} bears this name too",
+                    mending="give each its own: agents know it by its name alone",
+                )
+            if service.kind == "postgres" and not forms.postgres_name(each.name):
+                yield Finding(
+                    key=key,
+                    problem="cannot stand in synchronous_standby_names",
+                    mending="use lower-case letters, digits and _ only",
+                )
+
+
+def _addresses_are_unique(file: InventoryFile) -> Iterator[Finding]:
+    first: dict[str, str] = {}
+    for key, _, instance in _instances(file):
+        owner = first.setdefault(instance.address, key)
+        if owner != key:
+            yield Finding(
+                key=f"{key}.address",
+                problem=f"{instance.address} is the address of {owner} too",
+                mending="give each instance the address where it really listens",
+            )
+
+
+def _dependencies(file: InventoryFile) -> Iterator[Finding]:
+    graph: dict[str, list[str]] = {}
+    for name, service in file.services.items():
+        graph[name] = [needed for needed in service.depends_on if needed in file.services]
+        for needed in service.depends_on:
+            if needed not in file.services:
+                yield Finding(
+                    key=f"services.{name}.depends_on",
+                    problem=f'there is no service "{needed}"',
+                    mending=closest(needed, set(file.services) - {name}),
+                )
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        # The sorter walks from a service to those that need it; read backwards it says who needs whom.
+        circle = list(reversed(error.args[1]))
+        yield Finding(
+            key=f"services.{circle[0]}.depends_on",
+            problem=f"goes round in a circle: {' needs '.join(circle)}",
+            mending="take one of these dependencies out: no order of recovery exists",
+        )
+
+
+def _kinds_fit(file: InventoryFile) -> Iterator[Finding]:
+    for name, service in file.services.items():
+        key = f"services.{name}"
+        if service.kind == "postgres":
+            yield from _postgres_fits(key, service)
+        for kind, table in (("postgres", service.postgres), ("redis", service.redis)):
+            if table is not None and service.kind != kind:
+                yield Finding(
+                    key=f"{key}.{kind}", problem=f"is not for kind {service.kind}", mending="take it out"
+                )
+        if service.kind != "postgres" and all(i.role == "spare" for i in service.instances):
+            yield Finding(
+                key=f"{key}.instances",
+                problem="every instance is a spare, none is active",
+                mending='leave role out where it shall serve (or write role = "active")',
+            )
+        if service.routing is not None:
+            yield from _routing_fits(f"{key}.routing", service)
+
+
+def _postgres_fits(key: str, service: ServiceTable) -> Iterator[Finding]:
+    if service.postgres is None:
+        yield Finding(
+            key=f"{key}.postgres",
+            problem="is missing",
+            mending=f"add [{key}.postgres] with database, user and password",
+        )
+    if service.routing is None and service.managed_by == "ha_tasks":
+        yield Finding(
+            key=f"{key}.routing",
+            problem="is missing: after a promotion nothing would lead the writes to the new primary",
+            mending=f"add [{key}.routing] with backend and entry of the balancer",
+        )
+    for instance in service.instances:
+        if instance.role is not None:
+            yield Finding(
+                key=f"{key}.instances.{instance.name}.role",
+                problem="a PostgreSQL node has no fixed role, the server is asked",
+                mending="take role out",
+            )
+
+
+def _routing_fits(key: str, service: ServiceTable) -> Iterator[Finding]:
+    routing = service.routing
+    if routing is None:
+        return
+    well_formed = forms.web_url if service.kind == "http" else forms.address
+    try:
+        well_formed(routing.entry)
+    except ValueError as wrong:
+        yield Finding(key=f"{key}.entry", problem=str(wrong.args[0]), mending=str(wrong.args[1]))
+    if (routing.read_backend is None) != (routing.read_entry is None):
+        yield Finding(
+            key=key,
+            problem="read_backend and read_entry belong together, one is missing",
+            mending="write both, or none",
+        )
+    if routing.read_backend is not None and routing.read_backend == routing.backend:
+        yield Finding(
+            key=f"{key}.read_backend",
+            problem="is the backend of the writes too",
+            mending="reads need a backend of their own in HAProxy",
+        )
+
+
+def _backends_have_one_owner(file: InventoryFile) -> Iterator[Finding]:
+    owner: dict[str, str] = {}
+    for name, service in file.services.items():
+        if service.routing is None:
+            continue
+        for backend in {service.routing.backend, service.routing.read_backend} - {None}:
+            if owner.setdefault(str(backend), name) != name:
+                yield Finding(
+                    key=f"services.{name}.routing",
+                    problem=f"backend {backend} serves {owner[str(backend)]} too",
+                    mending="give each service a backend of its own in HAProxy",
+                )
+        if not file.balancers:
+            yield Finding(
+                key=f"services.{name}.routing",
+                problem="there is no balancer",
+                mending="add [balancers.NAME] with the socket of its runtime API",
+            )
+
+
+def _agents_have_a_key(file: InventoryFile) -> Iterator[Finding]:
+    if file.hosts and file.agents is None:
+        yield Finding(
+            key="agents.key",
+            problem="is missing, and there are hosts: no agent takes an unsigned command",
+            mending='add [agents] with key = { file = "secrets/agent-key" }',
+        )
+
+
+def _store_is_safe(file: InventoryFile) -> Iterator[Finding]:
+    url = file.store.url
+    if url.startswith(forms.SQLITE):
+        if file.store.password is not None:
+            yield Finding(key="store.password", problem="sqlite has no password", mending="take it out")
+        remote = sorted(
+            {h for t in file.hosts.values() if not forms.is_loopback(h := forms.host_of(t.agent))}
+        )
+        if len(remote) > 1:
+            yield Finding(
+                key="store.url",
+                problem=f"sqlite is for one host, and there are agents on {', '.join(remote)}",
+                mending="use postgresql+psycopg://user@host/database on a server of its own",
+            )
+        return
+    protected = {i.address: key for key, s, i in _instances(file) if s.kind == "postgres"}
+    entries = {
+        entry: f"services.{name}.routing"
+        for name, s in file.services.items()
+        if s.kind == "postgres" and s.routing
+        for entry in (s.routing.entry, s.routing.read_entry)
+        if entry
+    }
+    parts = forms.split(url)
+    place = f"{parts.hostname}:{parts.port or 5432}" if parts else ""
+    owner = {**entries, **protected}.get(place)
+    if owner:
+        yield Finding(
+            key="store.url",
+            problem=f"the store stands on a database that it recovers ({owner})",
+            mending="give it a server of its own: it must answer while that database is down",
+        )
+
+
+def _redundancy(file: InventoryFile) -> Iterator[Finding]:
+    for name, service in file.services.items():
+        if service.kind != "postgres" or service.managed_by != "ha_tasks" or service.postgres is None:
+            continue
+        yield from _nodes(f"services.{name}", service, service.postgres.policy)
+
+
+def _nodes(key: str, service: ServiceTable, policy: str) -> Iterator[Finding]:
+    count = len(service.instances)
+    if count == 1:
+        yield Finding(
+            key=f"{key}.instances",
+            problem=f"one node has no standby to fail over to (policy {policy})",
+            mending="add two standbys; until then an outage lasts until a person mends it",
+            warning=True,
+        )
+    if count == 2 and policy == "durability":
+        yield Finding(
+            key=f"{key}.instances",
+            problem="with one standby, writes stall while it is away (policy durability)",
+            mending='add a second standby, or accept a possible loss: policy = "availability"',
+            warning=True,
+        )
+    machines = Counter(i.host for i in service.instances if i.host)
+    for host in sorted(h for h, number in machines.items() if number > 1):
+        yield Finding(
+            key=f"{key}.instances",
+            problem=f"{machines[host]} nodes stand on host {host} and fall with it",
+            mending="put each node on a host of its own",
+            warning=True,
+        )
+
+
+def _broker_is_apart(file: InventoryFile) -> Iterator[Finding]:
+    parts = forms.split(file.broker.url)
+    place = f"{parts.hostname}:{parts.port or 6379}" if parts else ""
+    for key, service, instance in _instances(file):
+        if service.kind == "redis" and instance.address == place:
+            yield Finding(
+                key="broker.url",
+                problem=f"the broker is the protected {key}",
+                mending="give the broker a server of its own: it must work while that one is down",
+                warning=True,
+            )
+
+
+_RULES: tuple[Callable[[InventoryFile], Iterator[Finding]], ...] = (
+    _hosts_exist,
+    _names_are_unique,
+    _names_are_known_once,
+    _addresses_are_unique,
+    _dependencies,
+    _kinds_fit,
+    _backends_have_one_owner,
+    _agents_have_a_key,
+    _store_is_safe,
+    _redundancy,
+    _broker_is_apart,
+)

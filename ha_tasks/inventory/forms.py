@@ -1,0 +1,115 @@
+"""The forms that values of ha-tasks.toml have: names, addresses, URLs.
+
+Each function answers the value when it is well formed, else raises ``ValueError(problem, mending)``.
+None repeats an URL: it could bear a password.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import SplitResult, urlsplit
+
+NAME_PATTERN = r"^[a-zA-Z][a-zA-Z0-9_-]{0,62}$"
+_NAME = re.compile(NAME_PATTERN)
+_POSTGRES_NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
+SQLITE = "sqlite:///"
+POSTGRESQL = "postgresql+psycopg://"
+
+
+def name(value: str) -> str:
+    """A name becomes a metric label, a server name in HAProxy and a part of file names."""
+    if not _NAME.match(value):
+        raise ValueError(
+            "is no name that can be used",
+            "begin with a letter, go on with letters, digits, _ or -, 63 at most",
+        )
+    return value
+
+
+def postgres_name(value: str) -> bool:
+    """True when it can stand in ``synchronous_standby_names`` and name a replication slot, unquoted."""
+    return bool(_POSTGRES_NAME.match(value))
+
+
+def address(value: str) -> str:
+    """``host:port``; an IPv6 host stands in brackets."""
+    host, _, port = value.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not host or (":" in host and not bracketed) or "/" in host or not _is_port(port):
+        raise ValueError("is no address", "write host:port, like 10.0.0.5:8101 or [::1]:8101")
+    return value
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) < 65536
+
+
+def split(value: str) -> SplitResult | None:
+    """The parts of an URL; None when it is none (a port out of range included)."""
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts if parts.scheme else None
+
+
+def web_url(value: str) -> str:
+    """``http://host:port/path`` or https."""
+    parts = split(value)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("is no http or https URL", "write it like http://10.0.0.5:7100")
+    if parts.username or parts.password:
+        raise ValueError("bears a user or a password", "take them out of the URL")
+    return value
+
+
+def socket(value: str) -> str:
+    """``tcp://host:port`` or ``unix:///path``: the runtime API of HAProxy."""
+    parts = split(value)
+    if parts is not None and parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
+        return value
+    if parts is not None and parts.scheme == "tcp" and parts.hostname and parts.port and not parts.path:
+        return value
+    raise ValueError("is no socket", "write tcp://host:port or unix:///path/of/haproxy.sock")
+
+
+def store_url(value: str) -> str:
+    """``sqlite:///path`` or ``postgresql+psycopg://user@host/database``."""
+    if value.startswith(SQLITE) and len(value) > len(SQLITE):
+        return value
+    parts = split(value)
+    if value.startswith(POSTGRESQL) and parts is not None and parts.hostname and len(parts.path) > 1:
+        return value
+    raise ValueError(
+        "is no URL of a state store",
+        'write "sqlite:///ha.db" or "postgresql+psycopg://user@host/database"',
+    )
+
+
+def broker_url(value: str) -> str:
+    """``redis://host:port/0`` (rediss, amqp, amqps)."""
+    parts = split(value)
+    if parts is None or parts.scheme not in BROKER_SCHEMES or not parts.hostname:
+        raise ValueError(
+            f"is no URL of a broker ({', '.join(BROKER_SCHEMES)})", 'write it like "redis://10.0.0.5:6379/0"'
+        )
+    return value
+
+
+def host_of(value: str) -> str:
+    """The host of an address or URL, '' when it has none."""
+    parts = split(value) if "://" in value else split(f"tcp://{value}")
+    return (parts.hostname or "") if parts else ""
+
+
+def is_loopback(host: str) -> bool:
+    """True for this machine's own names and addresses."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

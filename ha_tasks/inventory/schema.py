@@ -1,0 +1,248 @@
+"""The shape of ha-tasks.toml: every key, its type, its default and what it is for.
+
+The JSON schema for editors and the settings table of the reference page are made from these classes.
+Strict: an unknown key is an error that names it, and nothing is converted silently.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+
+from ha_tasks.inventory import forms
+
+Name = Annotated[
+    str,
+    AfterValidator(forms.name),
+    WithJsonSchema({"type": "string", "pattern": forms.NAME_PATTERN}),
+]
+Address = Annotated[str, AfterValidator(forms.address)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+TIERS = {"critical": 4.0, "high": 2.0, "normal": 1.0, "low": 0.5}
+
+
+class Table(BaseModel):
+    """A table of the file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class SecretTable(Table):
+    """Where a secret is found; exactly one of the three keys."""
+
+    file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Path of a file that holds it, closed to others.",
+    )
+    env: str | None = Field(
+        default=None, min_length=1, description="Name of an environment variable that holds it."
+    )
+    command: Annotated[list[str], Field(min_length=1)] | None = Field(
+        default=None, description="Program and arguments; what it prints within 10 s is the secret."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> SecretTable:
+        if sum(source is not None for source in (self.file, self.env, self.command)) != 1:
+            raise ValueError(
+                "must name one source of the secret",
+                'write one of { file = "path" }, { env = "NAME" }, { command = ["program", "argument"] }',
+            )
+        return self
+
+
+class PlatformTable(Table):
+    """What is protected, as a whole."""
+
+    name: Name = Field(description="Name of the platform, shown in every report.")
+
+
+class StoreTable(Table):
+    """Where the control plane keeps its truth; never on a database that it recovers."""
+
+    url: Annotated[str, AfterValidator(forms.store_url)] = Field(
+        description="`sqlite:///ha.db` (relative to this file; one host only) or "
+        "`postgresql+psycopg://user@host/database`."
+    )
+    password: SecretTable | None = Field(
+        default=None, description="Secret reference: password of the store's user."
+    )
+
+
+class BrokerTable(Table):
+    """The broker that carries the messages of the workers."""
+
+    url: Annotated[str, AfterValidator(forms.broker_url)] = Field(
+        description="`redis://host:port/0`; rediss, amqp and amqps too."
+    )
+    password: SecretTable | None = Field(
+        default=None, description="Secret reference: password of the broker's user."
+    )
+
+
+class AgentsTable(Table):
+    """The host agents."""
+
+    key: SecretTable = Field(
+        description="Secret reference: the key that signs every request to an agent and every answer."
+    )
+
+
+class MetricsTable(Table):
+    """The metrics sidecar."""
+
+    listen: Address = Field(default="127.0.0.1:9808", description="Address on which /metrics is served.")
+
+
+class PlaybooksTable(Table):
+    """Playbooks beside the shipped ones."""
+
+    directories: list[str] = Field(
+        default_factory=list, description="Directories with own playbooks (*.toml), relative to this file."
+    )
+
+
+class HostTable(Table):
+    """A machine with a host agent."""
+
+    agent: Annotated[str, AfterValidator(forms.web_url)] = Field(
+        description="URL of its host agent, like `http://10.0.0.5:7100`."
+    )
+
+
+class BalancerTable(Table):
+    """One HAProxy."""
+
+    socket: Annotated[str, AfterValidator(forms.socket)] = Field(
+        description="Its runtime API: `tcp://host:port` or `unix:///path`."
+    )
+
+
+class CheckTable(Table):
+    """How each instance of a service is probed."""
+
+    path: str = Field(default="/", pattern="^/", description="Path of a GET, begins with / (kind http).")
+    expect_status: int = Field(
+        default=200, ge=100, le=599, description="HTTP status that means healthy (kind http)."
+    )
+    interval_s: Seconds = Field(default=0.5, description="Seconds from probe to probe.")
+    timeout_s: Seconds = Field(default=0.5, description="Seconds after which a probe counts as failed.")
+
+
+class RoutingTable(Table):
+    """Where HAProxy serves a service."""
+
+    backend: Name = Field(description="Name of the backend in HAProxy that takes its traffic (writes).")
+    entry: str = Field(min_length=1, description="What clients use: an URL (kind http), else `host:port`.")
+    read_backend: Name | None = Field(
+        default=None, description="Name of the backend for reads (kind postgres)."
+    )
+    read_entry: Address | None = Field(default=None, description="`host:port` that clients use for reads.")
+
+
+class PostgresTable(Table):
+    """How the control plane reaches a PostgreSQL cluster."""
+
+    database: str = Field(min_length=1, description="Database to which the control plane connects.")
+    user: str = Field(min_length=1, description="Role with which it connects.")
+    password: SecretTable | None = Field(
+        default=None,
+        description="Secret reference: password of that role; left out: the servers ask for none.",
+    )
+    policy: Literal["durability", "availability"] = Field(
+        default="durability",
+        description="When it must choose: stall and lose nothing, or go on and show the possible loss.",
+    )
+
+
+class RedisTable(Table):
+    """How the control plane reaches a Redis or Valkey service."""
+
+    password: SecretTable | None = Field(
+        default=None,
+        description="Secret reference: password of its default user; left out: it asks for none.",
+    )
+
+
+class InstanceTable(Table):
+    """One process that serves."""
+
+    name: Name = Field(description="Its name, and its server name in HAProxy.")
+    address: Address = Field(description="`host:port` where it listens.")
+    host: Name | None = Field(
+        default=None,
+        description="Its machine, a name under [hosts]; needed to restart or recover it.",
+    )
+    role: Literal["active", "spare"] | None = Field(
+        default=None,
+        description="`active` (default) or `spare`; left out for kind postgres: servers are asked.",
+    )
+    unit: Name | None = Field(
+        default=None, description="Unit that the host's agent restarts; left out: it is not restarted by us."
+    )
+
+
+class ServiceTable(Table):
+    """A protected service."""
+
+    kind: Literal["http", "postgres", "redis"] = Field(description="How it is probed and recovered.")
+    tier: Literal["critical", "high", "normal", "low"] = Field(
+        default="normal", description="Weight in the availability of the platform: 4, 2, 1, 0.5."
+    )
+    depends_on: list[Name] = Field(
+        default_factory=list, description="Services that it needs; they are recovered first."
+    )
+    rto_s: Seconds = Field(default=30.0, description="Objective: seconds from failure to service.")
+    rpo_s: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="Objective: seconds of data that may be lost."
+    )
+    managed_by: Literal["ha_tasks", "patroni", "external"] = Field(
+        default="ha_tasks",
+        description="Who recovers it; anything but ha_tasks is watched and never acted on.",
+    )
+    check: CheckTable = Field(default_factory=CheckTable, description="How its instances are probed.")
+    routing: RoutingTable | None = Field(default=None, description="Where HAProxy serves it.")
+    postgres: PostgresTable | None = Field(default=None, description="Connection settings (kind postgres).")
+    redis: RedisTable | None = Field(default=None, description="Connection settings (kind redis).")
+    instances: list[InstanceTable] = Field(min_length=1, description="The processes that serve it.")
+
+
+class PoliciesTable(Table):
+    """Limits of the automation."""
+
+    lease_s: Seconds = Field(default=3.0, description="Seconds after which a silent executor is taken over.")
+    min_vantages: Count = Field(
+        default=2,
+        description="Fresh vantages that a verdict needs; fewer is BLIND: an alert, never an action.",
+    )
+    max_concurrent_runs: Count = Field(default=2, description="Recoveries that may run at the same time.")
+    max_runs_per_hour: Count = Field(default=60, description="Recoveries per hour, then a person is called.")
+    probe_retention_s: Seconds = Field(
+        default=3600.0, description="Seconds for which outcomes of probes are kept."
+    )
+
+
+class InventoryFile(Table):
+    """ha-tasks.toml: the platform that ha_tasks protects."""
+
+    schema_: Literal[1] = Field(alias="schema", description="Version of this format: 1.")
+    platform: PlatformTable = Field(description="What is protected, as a whole.")
+    store: StoreTable = Field(description="Where the control plane keeps its truth.")
+    broker: BrokerTable = Field(description="The broker of the workers.")
+    agents: AgentsTable | None = Field(
+        default=None, description="The host agents; needed when there are hosts."
+    )
+    metrics: MetricsTable = Field(default_factory=MetricsTable, description="The metrics sidecar.")
+    playbooks: PlaybooksTable = Field(
+        default_factory=PlaybooksTable, description="Playbooks beside the shipped ones."
+    )
+    hosts: dict[Name, HostTable] = Field(
+        default_factory=dict, description="Machines with a host agent, by name."
+    )
+    balancers: dict[Name, BalancerTable] = Field(default_factory=dict, description="Each HAProxy, by name.")
+    services: dict[Name, ServiceTable] = Field(min_length=1, description="Protected services, by name.")
+    policies: PoliciesTable = Field(default_factory=PoliciesTable, description="Limits of the automation.")

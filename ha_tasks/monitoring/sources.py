@@ -1,0 +1,39 @@
+"""Sources: the ports that metrics are read from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ha_tasks.model.platform import Platform
+from ha_tasks.ports.clock import Clock
+from ha_tasks.ports.queues import Queues
+from ha_tasks.ports.repositories import (
+    Clusters,
+    Incidents,
+    Journal,
+    Ledger,
+    Limits,
+    Observations,
+    ScheduleBook,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where the metrics come from.
+
+    ``integrity_due_s``: how old the latest result of a periodic integrity check may be, by check.
+    """
+
+    platform: Platform
+    ledger: Ledger
+    incidents: Incidents
+    journal: Journal
+    clusters: Clusters
+    observations: Observations
+    limits: Limits
+    schedule: ScheduleBook
+    queues: Queues
+    clock: Clock
+    integrity_due_s: Mapping[str, float] = field(default_factory=dict)

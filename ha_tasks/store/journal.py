@@ -1,0 +1,279 @@
+"""The journal in SQL: runs, leases, attempts, the outbox. See ports/repositories.py for the contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, func, select, update
+
+from ha_tasks.errors import IdempotencyConflict, ScopeBusy, StaleFence
+from ha_tasks.model.message import Message
+from ha_tasks.model.plain import Json
+from ha_tasks.model.run import TERMINAL, Phase, Run, RunState, Step, claimed
+from ha_tasks.ports.repositories import Attempt, NewRun
+from ha_tasks.store.engine import Database
+from ha_tasks.store.outbox import arrived, offer, owed, post, postings, tick, withdraw
+from ha_tasks.store.plans import plan_to_json
+from ha_tasks.store.rows import insert, next_value
+from ha_tasks.store.runs import load, new_step, progress, write_steps
+from ha_tasks.store.tables import attempt as attempts
+from ha_tasks.store.tables import run as runs
+from ha_tasks.store.tables import step as steps
+
+FENCE = "fence"
+
+
+class SqlJournal:
+    """Implements ``Journal``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(self, new: NewRun, now: datetime) -> tuple[Run, Message | None]:
+        """See the port. The unique indexes decide between callers, so no order of theirs matters."""
+        with self._database.writing() as connection:
+            known = _known(connection, new)
+            if known is not None:
+                return known, None
+            made = _insert_run(connection, new, now)
+            if made is None:
+                # Only another transaction that committed meanwhile can be in the way here.
+                return _other(connection, new), None
+            run = replace(_first_state(new, now), id=made)
+            connection.execute(insert(connection, steps), [new_step(made, step) for step in run.steps])
+            return run, post(connection, run, offered_at=now)
+
+    def get(self, run: int) -> Run:
+        """See the port."""
+        with self._database.reading() as connection:
+            found = load(connection, select(runs).where(runs.c.id == run))
+        if not found:
+            raise KeyError(run)
+        return found[0]
+
+    def recent(self, limit: int = 20) -> tuple[Run, ...]:
+        """See the port."""
+        with self._database.reading() as connection:
+            return load(connection, select(runs).order_by(runs.c.id.desc()).limit(limit))
+
+    def active(self) -> tuple[Run, ...]:
+        """See the port."""
+        with self._database.reading() as connection:
+            return load(connection, select(runs).where(runs.c.ended_at.is_(None)).order_by(runs.c.id))
+
+    def claim(
+        self, run: int, step: int, phase: str, *, owner: str, now: datetime, lease_s: float
+    ) -> Run | None:
+        """See the port. The row is locked while it is judged, and written only if it did not move."""
+        takeable = (
+            (runs.c.id == run)
+            & runs.c.ended_at.is_(None)
+            & (runs.c.position == step)
+            & (runs.c.phase == str(phase))
+            & (runs.c.lease_until.is_(None) | (runs.c.lease_until <= now))
+            & (runs.c.due.is_(None) | (runs.c.due <= now))
+        )
+        with self._database.writing() as connection:
+            found = load(connection, select(runs).where(takeable).with_for_update())
+            if not found:
+                return None
+            taken = replace(
+                claimed(found[0], now),
+                fence=next_value(connection, FENCE),
+                lease_owner=owner,
+                lease_until=now + timedelta(seconds=lease_s),
+            )
+            return taken if _take(connection, found[0], taken, now) else None
+
+    def next_fence(self, now: datetime) -> int:  # noqa: ARG002 - a fence is a number, not a time
+        """See the port."""
+        with self._database.writing() as connection:
+            return next_value(connection, FENCE)
+
+    def renew(self, run: int, fence: int, now: datetime, lease_s: float) -> bool:
+        """See the port."""
+        until = now + timedelta(seconds=lease_s)
+        with self._database.writing() as connection:
+            renewed = connection.execute(
+                update(runs)
+                .where(runs.c.id == run, runs.c.fence == fence, runs.c.lease_owner.is_not(None))
+                .values(lease_until=until)
+            )
+            return renewed.rowcount == 1
+
+    def capture(self, run: int, fence: int, step: int, captured: Json) -> None:
+        """See the port."""
+        with self._database.writing() as connection:
+            _must_hold(connection, run, fence)
+            where = (steps.c.run == run) & (steps.c.no == step)
+            connection.execute(update(steps).where(where).values(captured=captured))
+
+    def settle(
+        self, before: Run, after: Run, fence: int, *, outcome: str, error: str, due: datetime | None
+    ) -> Message | None:
+        """See the port."""
+        with self._database.writing() as connection:
+            _must_hold(connection, after.id, fence)
+            connection.execute(
+                update(runs)
+                .where(runs.c.id == after.id)
+                .values(**progress(after), lease_owner=None, lease_until=None, due=due)
+            )
+            write_steps(connection, before, after)
+            connection.execute(
+                update(attempts)
+                .where(attempts.c.fence == fence)
+                .values(ended_at=after.updated_at, outcome=outcome, error=error)
+            )
+            withdraw(connection, after.id)
+            if after.state in TERMINAL:
+                return None
+            message = post(connection, after, offered_at=after.updated_at if due is None else None)
+            return message if due is None else None
+
+    def sweep(self, now: datetime, unsent_after_s: float, silent_after_s: float) -> tuple[Message, ...]:
+        """See the port. Of several sweepers only one is given a message."""
+        with self._database.reading() as connection:
+            seen = [s for s in postings(connection) if owed(s.posting, now, unsent_after_s, silent_after_s)]
+        if not seen:
+            return ()
+        with self._database.writing() as connection:
+            return tuple(s.message for s in seen if offer(connection, s, now))
+
+    def sent(self, messages: Sequence[Message], now: datetime) -> None:
+        """See the port."""
+        ids = [message.id for message in messages if message.id is not None]
+        with self._database.writing() as connection:
+            tick(connection, ids, now)
+
+    def attempts(self, run: int) -> tuple[Attempt, ...]:
+        """See the port."""
+        query = select(attempts).where(attempts.c.run == run).order_by(attempts.c.fence)
+        with self._database.reading() as connection:
+            return tuple(
+                Attempt(
+                    step=row.step,
+                    phase=row.phase,
+                    fence=row.fence,
+                    worker=row.worker,
+                    started_at=row.started_at,
+                    ended_at=row.ended_at,
+                    outcome=row.outcome,
+                    error=row.error,
+                )
+                for row in connection.execute(query)
+            )
+
+    def started_since(self, since: datetime) -> int:
+        """See the port."""
+        query = select(func.count()).where(runs.c.created_at >= since, runs.c.mode != "drill")
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+
+def _known(connection: Connection, new: NewRun) -> Run | None:
+    """The run of the same idempotency key. Raises IdempotencyConflict when its plan is another."""
+    found = load(connection, select(runs).where(runs.c.idempotency_key == new.idempotency_key))
+    if not found:
+        return None
+    if _plain(plan_to_json(found[0].plan)) != _plain(plan_to_json(new.plan)):
+        raise IdempotencyConflict(
+            f"key {new.idempotency_key} was used by run {found[0].id}, with another plan"
+        )
+    return found[0]
+
+
+def _plain(body: Json) -> Json:
+    """What a JSON column gives back: lists for tuples."""
+    return dict(json.loads(json.dumps(body)))
+
+
+def _other(connection: Connection, new: NewRun) -> Run:
+    """The run whose unique value kept this one out: of the same key, else (ScopeBusy) on the scope."""
+    known = _known(connection, new)
+    if known is not None:
+        return known
+    active = select(runs.c.id).where(runs.c.scope == new.plan.scope, runs.c.ended_at.is_(None))
+    holder = connection.execute(active).scalar()
+    raise ScopeBusy(f"run {holder} is active on {new.plan.scope}" if holder else f"{new.plan.scope} was busy")
+
+
+def _first_state(new: NewRun, now: datetime) -> Run:
+    return Run(
+        id=0,
+        incident=new.incident,
+        plan=new.plan,
+        state=RunState.PENDING,
+        phase=Phase.DO,
+        position=1,
+        fence=0,
+        steps=tuple(Step(planned=planned) for planned in new.plan.steps),
+        mode=new.mode,
+        requested_by=new.requested_by,
+        reason=new.reason,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _insert_run(connection: Connection, new: NewRun, now: datetime) -> int | None:
+    """The number of the new row; None when a unique index kept it out."""
+    statement = insert(connection, runs).values(
+        **progress(_first_state(new, now)),
+        incident=new.incident,
+        idempotency_key=new.idempotency_key,
+        service=new.plan.service,
+        scope=new.plan.scope,
+        playbook=new.plan.playbook,
+        plan=plan_to_json(new.plan),
+        mode=new.mode,
+        requested_by=new.requested_by,
+        reason=new.reason,
+        fence=0,
+        created_at=now,
+    )
+    return connection.execute(statement.on_conflict_do_nothing().returning(runs.c.id)).scalar()
+
+
+def _take(connection: Connection, before: Run, taken: Run, now: datetime) -> bool:
+    """Writes a claim: the lease, the step, the attempt; the message has arrived, so it is ticked off."""
+    moved = connection.execute(
+        update(runs)
+        .where(runs.c.id == before.id, runs.c.fence == before.fence, runs.c.ended_at.is_(None))
+        .values(
+            **progress(taken),
+            fence=taken.fence,
+            lease_owner=taken.lease_owner,
+            lease_until=taken.lease_until,
+            due=None,
+        )
+    )
+    if moved.rowcount != 1:
+        return False
+    write_steps(connection, before, taken)
+    died = (attempts.c.run == taken.id) & attempts.c.ended_at.is_(None)
+    connection.execute(update(attempts).where(died).values(ended_at=now, outcome="lost"))
+    connection.execute(
+        insert(connection, attempts).values(
+            fence=taken.fence,
+            run=taken.id,
+            step=taken.position,
+            phase=str(taken.phase),
+            worker=taken.lease_owner,
+            started_at=now,
+            outcome="running",
+            error="",
+        )
+    )
+    arrived(connection, taken.id, now)
+    return True
+
+
+def _must_hold(connection: Connection, run: int, fence: int) -> None:
+    """Locks the run's row until the transaction ends. Raises StaleFence when the lease is another's."""
+    held = select(runs.c.id).where(runs.c.id == run, runs.c.fence == fence, runs.c.lease_owner.is_not(None))
+    if connection.execute(held.with_for_update()).scalar() is None:
+        raise StaleFence(f"fence {fence} is no longer that of run {run}")

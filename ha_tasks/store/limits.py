@@ -1,0 +1,72 @@
+"""Cool-downs, switches and refusals in SQL. See ports/repositories.py for the contract."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import select, update
+
+from ha_tasks.store.engine import Database
+from ha_tasks.store.rows import insert, put
+from ha_tasks.store.tables import cooldown, refusal
+from ha_tasks.store.tables import switch as switches
+
+
+class SqlLimits:
+    """Implements ``Limits``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def cool(self, scope: str, playbook: str, until: datetime) -> None:
+        """See the port. Idempotent; a later call says the new end."""
+        row = {
+            "scope": scope,
+            "playbook": playbook,
+            "until": until,
+            "acknowledged_at": None,
+            "acknowledged_by": None,
+        }
+        with self._database.writing() as connection:
+            put(connection, cooldown, row)
+
+    def cooling(self, scope: str, playbook: str) -> datetime | None:
+        """See the port."""
+        query = select(cooldown.c.until).where(
+            cooldown.c.scope == scope,
+            cooldown.c.playbook == playbook,
+            cooldown.c.acknowledged_at.is_(None),
+        )
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar()
+
+    def acknowledge(self, scope: str, now: datetime, actor: str) -> tuple[str, ...]:
+        """See the port. One that is over by itself is none of them."""
+        standing = (
+            (cooldown.c.scope == scope) & (cooldown.c.until > now) & cooldown.c.acknowledged_at.is_(None)
+        )
+        ended = update(cooldown).where(standing).values(acknowledged_at=now, acknowledged_by=actor)
+        with self._database.writing() as connection:
+            return tuple(sorted(connection.execute(ended.returning(cooldown.c.playbook)).scalars()))
+
+    def switch(self, name: str) -> str | None:
+        """See the port."""
+        query = select(switches.c.actor).where(switches.c.name == name, switches.c.engaged)
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar()
+
+    def set_switch(self, name: str, engaged: bool, actor: str, reason: str, now: datetime) -> None:
+        """See the port. Idempotent."""
+        row = {"name": name, "engaged": engaged, "actor": actor, "reason": reason, "changed_at": now}
+        with self._database.writing() as connection:
+            put(connection, switches, row)
+
+    def refused(self, incident: int, guard: str, detail: str, now: datetime) -> bool:
+        """See the port."""
+        with self._database.writing() as connection:
+            statement = insert(connection, refusal).values(
+                incident=incident, guard=str(guard), detail=detail, times=1, first_at=now, last_at=now
+            )
+            again = {"times": refusal.c.times + 1, "detail": statement.excluded.detail, "last_at": now}
+            counted = statement.on_conflict_do_update(index_elements=["incident", "guard"], set_=again)
+            return connection.execute(counted.returning(refusal.c.times)).scalar_one() == 1

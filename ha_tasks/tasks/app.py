@@ -1,0 +1,98 @@
+"""The Celery application: its configuration, its queues, what each message carries."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from celery import Celery
+from celery.signals import before_task_publish
+from kombu import Exchange, Queue
+
+from ha_tasks import names
+
+VISIBILITY_TIMEOUT_S = 25
+"""Longer than a usual step; a step that takes longer is delivered again, and its lease refuses that."""
+
+
+def make_app(broker_url: str, queues: tuple[str, ...] = ()) -> Celery:
+    """A Celery application on that broker. ``queues`` come beside the standing ones (``host.<name>``)."""
+    app = Celery("ha_tasks", set_as_current=False)
+    app.conf.update(configuration(broker_url, (*names.Queue, *queues)))
+    before_task_publish.connect(stamp, weak=False, dispatch_uid="ha_tasks.stamp")
+    return app
+
+
+def configuration(broker_url: str, queues: tuple[str, ...]) -> dict[str, Any]:
+    """The settings and, beside each that is not obvious, why it is so."""
+    return {
+        "broker_url": broker_url,
+        # Results live in the journal; a task's own answer is not kept.
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        "result_backend": None,
+        # JSON only: a pickled message is code from whoever can reach the broker.
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        # Steps are idempotent and counted in the journal, so a lost worker's message may come again.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_acks_on_failure_or_timeout": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
+        # True would lose the running tasks on Redis: they end REVOKED and are never delivered again.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": _redis_options("fast"),
+        # A message that cannot be handed over stays in the outbox; the sender must not wait.
+        "task_publish_retry": False,
+        # A name that nobody serves is an error here, not a queue that nobody reads.
+        "task_create_missing_queues": False,
+        "task_queues": [_queue(str(name)) for name in queues],
+        "task_default_queue": str(names.Queue.RECOVERY),
+        "task_default_exchange": "ha",
+        "task_default_routing_key": str(names.Queue.RECOVERY),
+        # Flower and the sidecar live on these.
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+        "task_track_started": True,
+        "worker_soft_shutdown_timeout": 10,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "beat_max_loop_interval": 1,
+        "timezone": "UTC",
+        "enable_utc": True,
+    }
+
+
+def _queue(name: str) -> Queue:
+    return Queue(name, Exchange("ha", type="direct"), routing_key=name)
+
+
+def _redis_options(unacked: str) -> dict[str, Any]:
+    """A dead worker's messages come back after the visibility timeout and one sweep of a second.
+
+    With kombu's defaults the sweep comes every 100 s only. Workers that share a broker but need another
+    timeout must use other ``unacked`` keys: the smallest timeout of any of them holds for all.
+    """
+    return {
+        "visibility_timeout": VISIBILITY_TIMEOUT_S,
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": 10,
+        "unacked_key": f"unacked.{unacked}",
+        "unacked_index_key": f"unacked.{unacked}.idx",
+        "unacked_mutex_key": f"unacked.{unacked}.mutex",
+        "socket_keepalive": True,
+        "health_check_interval": 5,
+        "socket_timeout": 10,
+        "socket_connect_timeout": 1,
+    }
+
+
+def stamp(headers: dict[str, Any] | None = None, **_: object) -> None:
+    """Stamps each message with the moment it was sent, so that its age in the queue can be told."""
+    if headers is not None:
+        headers["sent_at"] = time.time()

@@ -1,0 +1,1 @@
+"""What playbook steps do: each action joins parts of several branches."""

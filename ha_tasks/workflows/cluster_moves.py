@@ -1,0 +1,85 @@
+"""Moves of a PostgreSQL cluster that more than one story makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ha_tasks.errors import DeadlineExceeded, PassingFailure, ServiceUnreachable
+from ha_tasks.failover.load_balancer import LoadBalancer
+from ha_tasks.failover.traffic_router import TrafficRouter
+from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet, format_lsn
+from ha_tasks.model.platform import Service
+from ha_tasks.ports.clock import Clock
+from ha_tasks.ports.host import DatabaseAgent
+from ha_tasks.ports.postgres import PostgresControl
+from ha_tasks.ports.repositories import Clusters, WantedServers
+from ha_tasks.workflows.waiting import wait_until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresTools:
+    """What stories about a PostgreSQL cluster drive."""
+
+    clusters: Clusters
+    agents: DatabaseAgent
+    control: PostgresControl
+    balancer: LoadBalancer
+    router: TrafficRouter
+    wanted: WantedServers
+    clock: Clock
+
+
+def wait_for_set(
+    tools: PostgresTools, service: Service, primary: str, members: SyncSet, within_s: float
+) -> None:
+    """Returns once W members have flushed past the primary's flush position of now."""
+    node = service.instance(primary)
+    lsn = tools.control.flush_lsn(service, node)
+
+    def confirmed() -> bool:
+        flushed = tools.control.flushed_past(service, node, lsn)
+        return len(flushed & set(members.members)) >= members.quorum
+
+    try:
+        wait_until(
+            confirmed,
+            clock=tools.clock,
+            within_s=max(0.5, within_s - 0.5),
+            what=f"{members.setting()} flushed {format_lsn(lsn)} of {primary}",
+        )
+    except DeadlineExceeded as error:
+        raise PassingFailure(str(error)) from error
+
+
+def block(tools: PostgresTools, cluster: Cluster) -> Cluster:
+    """A new epoch in state BLOCKED: the failover is off, late commands of it are refused."""
+    return tools.clusters.advance(
+        cluster.name, cluster.epoch, tools.clock.now(), new_epoch=True, state=ClusterState.BLOCKED
+    )
+
+
+def unblock(tools: PostgresTools, cluster: Cluster) -> Cluster:
+    """STEADY, in the same epoch."""
+    return tools.clusters.advance(
+        cluster.name, cluster.epoch, tools.clock.now(), new_epoch=False, state=ClusterState.STEADY
+    )
+
+
+def writes_are_taken(tools: PostgresTools, service: Service, cluster: Cluster, within_s: float) -> bool:
+    """True once the recorded primary has acknowledged a write through the balancer."""
+    if service.routing is None:
+        return False
+    entry, token = service.routing.entry, f"unblock-{cluster.name}-{cluster.epoch}"
+
+    def taken() -> bool:
+        try:
+            node = tools.control.write_canary(service, entry, token, timeout_s=2.0)
+        except ServiceUnreachable:
+            return False
+        return node == cluster.primary
+
+    try:
+        wait_until(taken, clock=tools.clock, within_s=within_s, what="a write is taken", every_s=0.2)
+    except DeadlineExceeded:
+        return False
+    return True

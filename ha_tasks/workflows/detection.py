@@ -1,0 +1,276 @@
+"""From probes to a run: look, judge, open an incident, plan, ask the guards, start.
+
+Any number of observers do this at the same time: unique indexes make one incident and one run of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
+from ha_tasks.errors import PlaybookError, ScopeBusy
+from ha_tasks.failover.health_monitor import HealthMonitor
+from ha_tasks.model.guards import Guard, Refusal, refusal
+from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, incident_key
+from ha_tasks.model.platform import Platform, Role, Service, ServiceKind
+from ha_tasks.model.probe import ProbeOutcome
+from ha_tasks.model.run import Run
+from ha_tasks.model.verdict import Verdict, VerdictState
+from ha_tasks.names import Counter, Histogram
+from ha_tasks.ports.clock import Clock
+from ha_tasks.ports.repositories import (
+    Clusters,
+    Incidents,
+    Journal,
+    Ledger,
+    Limits,
+    NewRun,
+    Observations,
+)
+from ha_tasks.recovery.failure_detector import FailureDetector
+from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
+from ha_tasks.workflows.guard_facts import GuardFactsGatherer
+
+LOOK_BACK_S = 15.0
+"""Outcomes older than this say nothing about now."""
+WAITING = (IncidentState.OPEN, IncidentState.BLOCKED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a look came to: the verdicts, and the runs that it started."""
+
+    verdicts: tuple[Verdict, ...]
+    incidents: tuple[Incident, ...]
+    started: tuple[Run, ...]
+
+
+class Detection:
+    """The story of detection, for all services or one."""
+
+    def __init__(
+        self,
+        *,
+        platform: Platform,
+        health: HealthMonitor,
+        detector: FailureDetector,
+        planner: RecoveryPlanner,
+        orchestrator: RecoveryOrchestrator,
+        guards: GuardFactsGatherer,
+        observations: Observations,
+        incidents: Incidents,
+        journal: Journal,
+        clusters: Clusters,
+        limits: Limits,
+        ledger: Ledger,
+        clock: Clock,
+        actor: str,
+    ) -> None:
+        self._platform = platform
+        self._health = health
+        self._detector = detector
+        self._planner = planner
+        self._orchestrator = orchestrator
+        self._guards = guards
+        self._observations = observations
+        self._incidents = incidents
+        self._journal = journal
+        self._clusters = clusters
+        self._limits = limits
+        self._ledger = ledger
+        self._clock = clock
+        self._actor = actor
+
+    def look(self, services: Sequence[Service]) -> tuple[ProbeOutcome, ...]:
+        """Probes every instance of the services side by side and records what came of it."""
+        outcomes = tuple(self._health.look(services))
+        self._observations.record(outcomes)
+        return outcomes
+
+    def judge(self, services: Sequence[Service], horizon: datetime | None = None) -> tuple[Verdict, ...]:
+        """Verdicts from every vantage's outcomes; those before ``horizon`` are left out.
+
+        An observer that missed its own schedule passes the moment it woke: what it saw before that
+        may be its own trouble.
+        """
+        now = self._clock.now()
+        since = max(filter(None, (now - timedelta(seconds=LOOK_BACK_S), horizon)))
+        outcomes = self._observations.since(since)
+        verdicts: list[Verdict] = []
+        for service in services:
+            primary = self.primary_of(service)
+            mine = [o for o in outcomes if o.target.service == service.name]
+            verdicts += self._detector.analyze_system_state(service, mine, now, primary=primary)
+        return tuple(verdicts)
+
+    def react(self, verdicts: Sequence[Verdict]) -> Finding:
+        """Opens, follows and closes incidents by the verdicts, and starts what the guards allow."""
+        by_service: dict[str, list[Verdict]] = {}
+        for verdict in verdicts:
+            by_service.setdefault(verdict.target.service, []).append(verdict)
+        for name, mine in by_service.items():
+            self._keep_ledger(self._platform.services[name], mine)
+        opened = [self._open(v) for v in verdicts if v.state is VerdictState.FAILED]
+        self._close(verdicts)
+        blind = {v.target.service for v in verdicts if v.state is VerdictState.BLIND}
+        touched = {incident.id: incident for incident in opened}
+        current = [i for i in self._incidents.current() if i.service in by_service]
+        waiting = [i for i in current if i.state in WAITING]
+        started = [run for i in self._in_order(waiting) if (run := self._start(i, blind, verdicts))]
+        return Finding(
+            verdicts=tuple(verdicts),
+            incidents=tuple(touched.values()),
+            started=tuple(started),
+        )
+
+    def primary_of(self, service: Service) -> str | None:
+        """The recorded primary of a PostgreSQL service; None for other kinds, or when none is recorded."""
+        if service.kind is not ServiceKind.POSTGRES:
+            return None
+        try:
+            return self._clusters.get(service.name).primary
+        except KeyError:
+            return None
+
+    def _open(self, verdict: Verdict) -> Incident:
+        service = self._platform.services[verdict.target.service]
+        instance, now = verdict.target.instance, self._clock.now()
+        kind = self._kind(service, instance)
+        incident, new = self._incidents.open(
+            key=incident_key(service.name, instance, kind),
+            service=service.name,
+            instance=instance,
+            kind=kind,
+            severity="critical" if kind is IncidentKind.PRIMARY_DOWN else "warning",
+            summary=f"{instance} of {service.name}: {verdict.evidence}",
+            fault_at=verdict.failing_since or now,
+            now=now,
+            actor=self._actor,
+            evidence={"verdict": verdict.evidence, "vantages": list(verdict.vantages)},
+        )
+        if new:
+            delay = (now - incident.fault_at).total_seconds()
+            labels = {"service_name": service.name, "severity": incident.severity}
+            self._ledger.count(Counter.INCIDENTS, labels)
+            self._ledger.observe(Histogram.DETECTION_DELAY, {"detector": service.kind}, delay)
+        return incident
+
+    def _kind(self, service: Service, instance: str) -> IncidentKind:
+        if service.kind is not ServiceKind.POSTGRES:
+            return IncidentKind.INSTANCE_DOWN
+        primary = self.primary_of(service)
+        return IncidentKind.PRIMARY_DOWN if instance == primary else IncidentKind.STANDBY_DOWN
+
+    def _close(self, verdicts: Sequence[Verdict]) -> None:
+        """What is over: mended by itself before anything was begun, or mitigated and whole again."""
+        healthy = {v.target for v in verdicts if v.state is VerdictState.HEALTHY}
+        for incident in self._incidents.current():
+            service = self._platform.services.get(incident.service)
+            if service is None or not any(v.target.service == service.name for v in verdicts):
+                continue
+            target_ok = any(t.service == service.name and t.instance == incident.instance for t in healthy)
+            whole = all(
+                any(t.service == service.name and t.instance == i.name for t in healthy)
+                for i in service.instances
+            )
+            self._close_one(incident, service, target_ok=target_ok, whole=whole)
+
+    def _close_one(self, incident: Incident, service: Service, *, target_ok: bool, whole: bool) -> None:
+        now = self._clock.now()
+        if incident.state is IncidentState.MITIGATED and whole and self._redundant(service):
+            text = "redundancy is back"
+            self._incidents.move(incident.id, IncidentState.RESOLVED, now, self._actor, text)
+        elif incident.state in WAITING and target_ok:
+            text = "healthy again before anything was done"
+            self._incidents.move(incident.id, IncidentState.RESOLVED, now, self._actor, text)
+        elif incident.state is IncidentState.ESCALATED and target_ok and incident.holds_key:
+            self._incidents.let_go(incident.id, now, self._actor, "healthy again")
+
+    def _redundant(self, service: Service) -> bool:
+        """The synchronous set has every other node again."""
+        if service.kind is not ServiceKind.POSTGRES:
+            return True
+        cluster = self._clusters.get(service.name)
+        others = {i.name for i in service.instances} - {cluster.primary}
+        return len(cluster.sets) == 1 and set(cluster.sets[0].members) == others
+
+    def _in_order(self, incidents: Sequence[Incident]) -> list[Incident]:
+        """A primary before its standbys, the oldest first."""
+        return sorted(incidents, key=lambda i: (i.kind is not IncidentKind.PRIMARY_DOWN, i.detected_at))
+
+    def _start(self, incident: Incident, blind: set[str], verdicts: Sequence[Verdict]) -> Run | None:
+        try:
+            plan = self._planner.create_recovery_plan(incident)
+        except PlaybookError as error:
+            self._escalate(incident, str(error))
+            return None
+        facts = self._guards.gather(incident, plan, blind=incident.service in blind, verdicts=verdicts)
+        refused = refusal(facts)
+        if refused is not None:
+            self._refuse(incident, refused)
+            return None
+        new = NewRun(
+            plan=plan,
+            incident=incident.id,
+            mode="drill" if self._limits.switch("drill") else "auto",
+            requested_by=self._actor,
+            reason=incident.summary,
+            idempotency_key=f"incident-{incident.id}",
+        )
+        now = self._clock.now()
+        try:
+            run, message = self._journal.create(new, now)
+        except ScopeBusy as error:
+            self._refuse(incident, Refusal(guard=Guard.ACTIVE_LEASE, detail=str(error)))
+            return None
+        if message is None:
+            return None
+        text = f"run {run.id} started: {plan.summary}"
+        self._incidents.move(incident.id, IncidentState.RECOVERING, now, self._actor, text, run=run.id)
+        self._ledger.count(Counter.RECOVERIES, {"recovery_type": plan.recovery_type})
+        self._orchestrator.send(message)
+        return run
+
+    def _refuse(self, incident: Incident, refused: Refusal) -> None:
+        now = self._clock.now()
+        if self._limits.refused(incident.id, refused.guard, refused.detail, now):
+            self._ledger.count(Counter.BLOCKED, {"guard": refused.guard})
+            text = f"refused by {refused.guard}: {refused.detail}"
+            self._incidents.move(incident.id, IncidentState.BLOCKED, now, self._actor, text)
+
+    def _escalate(self, incident: Incident, why: str) -> None:
+        now = self._clock.now()
+        self._incidents.move(incident.id, IncidentState.ESCALATED, now, self._actor, why)
+
+    def _keep_ledger(self, service: Service, verdicts: Sequence[Verdict]) -> None:
+        state, score = service_state(service, verdicts, self.primary_of(service))
+        failing = [v.failing_since for v in verdicts if v.failing_since is not None]
+        at = min(failing, default=self._clock.now()) if state == "unavailable" else self._clock.now()
+        self._ledger.service_state(service.name, state, score, at)
+
+
+def service_state(
+    service: Service, verdicts: Sequence[Verdict], primary: str | None
+) -> tuple[str, float | None]:
+    """(state, score) of a service from its instances' verdicts. Pure.
+
+    unknown: too few vantages. unavailable: nobody can serve. degraded: it serves with less than it
+    should have. The score is the share of configured serving instances that are healthy; a PostgreSQL
+    service without its primary is 0.
+    """
+    if any(v.state is VerdictState.BLIND for v in verdicts):
+        return "unknown", None
+    state_of: Mapping[str, VerdictState] = {v.target.instance: v.state for v in verdicts}
+    failed = {name for name, state in state_of.items() if state is VerdictState.FAILED}
+    if primary is not None and primary in failed:
+        return "unavailable", 0.0
+    spares = {i.name for i in service.instances if i.role is Role.SPARE}
+    serving = [name for name in state_of if name not in failed]
+    wanted = [name for name in state_of if name not in spares]
+    if not serving:
+        return "unavailable", 0.0
+    missing = sum(name in failed for name in wanted)
+    score = 1.0 - missing / len(wanted) if wanted else 1.0
+    return ("degraded" if missing else "available"), score

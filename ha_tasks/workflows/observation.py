@@ -1,0 +1,83 @@
+"""The observer: looks at everything several times a second, from where it runs, and sees to what follows.
+
+It runs beside the broker, not through it: detection does not wait for a queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+from ha_tasks.errors import HaTasksError
+from ha_tasks.model.platform import Platform, Service
+from ha_tasks.ports.clock import Clock
+from ha_tasks.workflows.detection import Detection
+from ha_tasks.workflows.reconcile import Reconciler
+
+log = logging.getLogger(__name__)
+
+LATE_S = 1.0
+"""An observer this late was busy or paused: it discards what was seen before it woke."""
+RECONCILE_EVERY_S = 1.0
+
+
+class Observer:
+    """Two loops: probe-judge-react, and keeping things as recorded. Each survives what the other meets."""
+
+    def __init__(
+        self, *, platform: Platform, detection: Detection, reconciler: Reconciler, clock: Clock
+    ) -> None:
+        self._services = list(platform.services.values())
+        self._every_s = min((s.check.interval_s for s in self._services), default=0.5)
+        self._detection = detection
+        self._reconciler = reconciler
+        self._clock = clock
+        self._horizon: datetime | None = None
+
+    def run(self, ended: threading.Event) -> None:
+        """Until ``ended`` is set; returns within a second after."""
+        keeper = threading.Thread(
+            target=self._loop, args=(ended, RECONCILE_EVERY_S, self._reconcile), name="reconcile"
+        )
+        keeper.start()
+        self._loop(ended, self._every_s, self._observe)
+        keeper.join()
+
+    def observe(self, services: list[Service]) -> None:
+        """One round. A round that took far longer than its probes may was interrupted, not answered."""
+        begun = self._clock.monotonic()
+        self._detection.look(services)
+        longest = max(s.check.timeout_s for s in services)
+        if self._clock.monotonic() - begun > longest + LATE_S:
+            self._discard()
+        self._detection.react(self._detection.judge(services, self._horizon))
+
+    def _observe(self, late_s: float) -> None:
+        if late_s > LATE_S:
+            self._discard()
+        self.observe(self._services)
+
+    def _discard(self) -> None:
+        self._horizon = self._clock.now()
+        log.warning("the observer missed its schedule by over %.0f s: what it saw is discarded", LATE_S)
+
+    def _reconcile(self, late_s: float) -> None:  # noqa: ARG002 - it keeps nothing that grows old
+        self._reconciler.balancers()
+        self._reconciler.clusters()
+
+    def _loop(self, ended: threading.Event, every_s: float, work: Callable[[float], None]) -> None:
+        due = self._clock.monotonic()
+        trouble = ""
+        while not ended.is_set():
+            try:
+                work(self._clock.monotonic() - due)
+                trouble = ""
+            except HaTasksError as error:
+                # The store, a balancer or an agent may be away for a while: the next round asks again.
+                if str(error) != trouble:
+                    log.warning("%s: %s", error.reason, error)
+                trouble = str(error)
+            due = max(due + every_s, self._clock.monotonic())
+            ended.wait(max(0.0, due - self._clock.monotonic()))

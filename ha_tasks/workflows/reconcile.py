@@ -1,0 +1,85 @@
+"""Keeping things as they are recorded: the balancers, and who follows whom.
+
+Every observer does this every second. What it sets is what SQL says, so doing it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from ha_tasks.errors import HaTasksError
+from ha_tasks.failover.load_balancer import LoadBalancer
+from ha_tasks.model.balancer import Drift
+from ha_tasks.model.cluster import Cluster, ClusterState
+from ha_tasks.model.platform import Platform, Service, ServiceKind
+from ha_tasks.names import Counter
+from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
+from ha_tasks.ports.repositories import Journal, Ledger
+from ha_tasks.workflows.cluster_moves import PostgresTools, unblock, writes_are_taken
+
+
+class Reconciler:
+    """Repairs drift; leaves alone what a run is working on."""
+
+    def __init__(
+        self,
+        *,
+        platform: Platform,
+        balancer: LoadBalancer,
+        tools: PostgresTools,
+        journal: Journal,
+        ledger: Ledger,
+    ) -> None:
+        self._platform = platform
+        self._balancer = balancer
+        self._tools = tools
+        self._journal = journal
+        self._ledger = ledger
+
+    def balancers(self) -> tuple[Drift, ...]:
+        """Re-applies the wanted state, for example after a restart of HAProxy. Answers what had drifted."""
+        repaired = self._balancer.reconcile()
+        for drift in repaired:
+            self._ledger.count(Counter.BALANCER_DRIFT, {"backend": drift.backend})
+        return repaired
+
+    def clusters(self) -> None:
+        """Every standby that runs follows the recorded primary; a blocked cluster that writes is steady."""
+        busy = {run.plan.scope for run in self._journal.active()}
+        for service in self._platform.services.values():
+            if service.kind is ServiceKind.POSTGRES and service.name not in busy:
+                self._cluster(service)
+
+    def _cluster(self, service: Service) -> None:
+        try:
+            cluster = self._tools.clusters.get(service.name)
+        except KeyError:
+            return
+        if cluster.state is ClusterState.BLOCKED and writes_are_taken(
+            self._tools, service, cluster, within_s=0.0
+        ):
+            cluster = unblock(self._tools, cluster)
+        if cluster.state not in (ClusterState.STEADY, ClusterState.BLOCKED):
+            return
+        for instance in service.instances:
+            if instance.name != cluster.primary:
+                self._follow(cluster, instance.name)
+
+    def _follow(self, cluster: Cluster, node: str) -> None:
+        """A node that cannot be asked now is asked again in a second; the detector tells if it lasts."""
+        try:
+            status = self._tools.agents.status(node)
+            if strays(status, cluster.primary):
+                fence = self._journal.next_fence(self._tools.clock.now())
+                by = Authority(epoch=cluster.epoch, fence=fence)
+                self._tools.agents.follow(node, cluster.primary, by)
+        except HaTasksError:
+            return
+
+
+def strays(status: NodeStatus, primary: str) -> bool:
+    """True for a running standby that follows somebody else, or nobody, and was never promoted."""
+    return (
+        status.postmaster is Postmaster.RUNNING
+        and status.in_recovery is True
+        and status.promotion_begun is None
+        and status.upstream != primary
+    )

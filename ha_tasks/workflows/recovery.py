@@ -1,0 +1,221 @@
+"""What the end of a step means for its incident; and the operation ``detect_and_recover``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from ha_tasks.model.incident import Incident, IncidentState
+from ha_tasks.model.plain import Json
+from ha_tasks.model.platform import Platform, Service
+from ha_tasks.model.results import RecoveryResult
+from ha_tasks.model.run import TERMINAL, Phase, Run, RunState, Step
+from ha_tasks.model.verdict import Verdict, VerdictState
+from ha_tasks.names import ActionName, Counter, Histogram, RecoveryType
+from ha_tasks.ports.clock import Clock
+from ha_tasks.ports.repositories import Incidents, Journal, Ledger, Limits
+from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
+from ha_tasks.workflows.detection import Detection
+
+FOLLOWED = (IncidentState.RECOVERING, IncidentState.VERIFYING)
+
+
+class IncidentFollower:
+    """Keeps incidents in step with their runs. Idempotent: a run may be followed any number of times."""
+
+    def __init__(
+        self,
+        *,
+        incidents: Incidents,
+        journal: Journal,
+        limits: Limits,
+        ledger: Ledger,
+        clock: Clock,
+        actor: str,
+    ) -> None:
+        self._incidents = incidents
+        self._journal = journal
+        self._limits = limits
+        self._ledger = ledger
+        self._clock = clock
+        self._actor = actor
+
+    def settled(self, before: Run, run: Run) -> None:
+        """Called by the executor after each attempt that it has written down."""
+        self._measure(before, run)
+        self.follow(run)
+
+    def follow_all(self) -> None:
+        """For what an executor that died could not tell: incidents whose run has moved on."""
+        for incident in self._incidents.current():
+            if incident.state in FOLLOWED and incident.run is not None:
+                self.follow(self._journal.get(incident.run))
+
+    def follow(self, run: Run) -> None:
+        """Moves the run's incident to where the run says it is."""
+        if run.incident is None:
+            return
+        incident = self._incidents.get(run.incident)
+        if incident.state not in FOLLOWED or incident.run != run.id:
+            return
+        if run.state in TERMINAL:
+            self._end(incident, run)
+        elif run.state is RunState.VERIFYING and incident.state is IncidentState.RECOVERING:
+            self._move(incident, IncidentState.VERIFYING, "verifying through the balancer")
+
+    def _end(self, incident: Incident, run: Run) -> None:
+        if run.state is RunState.SUCCEEDED:
+            self._succeed(incident, run)
+            return
+        self._ledger.count(Counter.RECOVERY_FAILURES, {"recovery_type": run.plan.recovery_type})
+        self._count_failover(run, "aborted" if run.state is RunState.ROLLED_BACK else "failed")
+        text = f"run {run.id} {run.state}: {run.error}"
+        self._move(incident, IncidentState.ESCALATED, text)
+
+    def _succeed(self, incident: Incident, run: Run) -> None:
+        now = self._clock.now()
+        took = ((run.ended_at or now) - incident.fault_at).total_seconds()
+        cool = timedelta(seconds=run.plan.guards.cooldown_s)
+        self._limits.cool(run.plan.scope, run.plan.playbook, now + cool)
+        self._ledger.observe(Histogram.RECOVERY_TIME, {"recovery_type": run.plan.recovery_type}, took)
+        self._count_failover(run, "promoted")
+        state = IncidentState.MITIGATED if run.plan.mitigates else IncidentState.RESOLVED
+        more = "; redundancy is not back yet" if run.plan.mitigates else ""
+        self._move(incident, state, f"verified {took:.1f} s after the fault{more}")
+
+    def _count_failover(self, run: Run, outcome: str) -> None:
+        if run.plan.recovery_type is RecoveryType.FAILOVER:
+            self._ledger.count(Counter.FAILOVERS, {"cluster": run.plan.service, "outcome": outcome})
+
+    def _move(self, incident: Incident, state: IncidentState, text: str) -> None:
+        self._incidents.move(incident.id, state, self._clock.now(), self._actor, text)
+
+    def _measure(self, before: Run, run: Run) -> None:
+        step = run.step(before.position)
+        labels = {"recovery_type": str(run.plan.recovery_type), "step": str(step.action)}
+        if before.phase is Phase.DO and step.ended_at is not None and step.started_at is not None:
+            seconds = (step.ended_at - step.started_at).total_seconds()
+            self._ledger.observe(Histogram.STEP_DURATION, labels, seconds)
+            if step.error:
+                self._ledger.count(Counter.STEP_FAILURES, labels)
+        self._tell(before, run, step)
+        if run.state is RunState.COMPENSATING and before.state is not RunState.COMPENSATING:
+            self._ledger.count(Counter.ROLLBACKS, {"trigger": "step_failed"})
+        if run.state is RunState.COMPENSATION_FAILED:
+            self._ledger.count(Counter.ROLLBACK_FAILURES, {"trigger": "step_failed"})
+
+    def _tell(self, before: Run, run: Run, step: Step) -> None:
+        """A line in the incident's timeline for each step that ended."""
+        if run.incident is None:
+            return
+        done = run.position != before.position or run.phase != before.phase or run.state in TERMINAL
+        if not done:
+            return
+        verb = "undid" if before.phase is Phase.UNDO else "did"
+        text = f"{verb} {step.planned.id}"
+        if step.error:
+            text = f"{step.planned.id} failed: {step.error}"
+        self._incidents.note(run.incident, self._clock.now(), self._actor, text)
+
+
+class DetectAndRecover:
+    """The operation of that name."""
+
+    def __init__(
+        self,
+        *,
+        platform: Platform,
+        detection: Detection,
+        orchestrator: RecoveryOrchestrator,
+        incidents: Incidents,
+        journal: Journal,
+        clock: Clock,
+    ) -> None:
+        self._platform = platform
+        self._detection = detection
+        self._orchestrator = orchestrator
+        self._incidents = incidents
+        self._journal = journal
+        self._clock = clock
+
+    def __call__(
+        self, service: str | None = None, *, judge_within_s: float = 5.0, within_s: float = 120.0
+    ) -> RecoveryResult:
+        """Looks, judges, and takes what it finds through to its verified end, in this process.
+
+        Works without a broker, and beside workers that take the same steps. KeyError for an unknown
+        service. A healthy system: success, "System healthy".
+        """
+        services = self._services(service)
+        deadline = self._clock.now() + timedelta(seconds=within_s)
+        verdicts = self._judge(services, judge_within_s)
+        unknown = [v for v in verdicts if v.state is VerdictState.BLIND]
+        finding = self._detection.react(verdicts)
+        names = {s.name for s in services}
+        runs = [r for r in self._journal.active() if r.plan.service in names]
+        if not runs and not finding.started:
+            return self._nothing_done(names, verdicts, unknown)
+        ended = [self._orchestrator.drive(r.id, deadline) for r in (*runs, *finding.started)]
+        return self._result({r.id: r for r in ended})
+
+    def _services(self, service: str | None) -> Sequence[Service]:
+        return (
+            list(self._platform.services.values()) if service is None else [self._platform.services[service]]
+        )
+
+    def _judge(self, services: Sequence[Service], within_s: float) -> tuple[Verdict, ...]:
+        """Looks until nothing is left in doubt, or the time is over."""
+        ends = self._clock.monotonic() + within_s
+        while True:
+            self._detection.look(services)
+            verdicts = self._detection.judge(services)
+            doubt = any(v.state in (VerdictState.SUSPECT, VerdictState.BLIND) for v in verdicts)
+            if not doubt or self._clock.monotonic() >= ends:
+                return verdicts
+            self._clock.pause(0.5)
+
+    def _nothing_done(
+        self, names: set[str], verdicts: Sequence[Verdict], unknown: Sequence[Verdict]
+    ) -> RecoveryResult:
+        still = [
+            f"{i.summary} ({i.state})"
+            for i in self._incidents.current()
+            if i.service in names and i.state is not IncidentState.MITIGATED and i.holds_key
+        ]
+        doubt = [f"{v.target.instance}: {v.evidence}" for v in (*unknown, *_suspects(verdicts))]
+        if still or doubt:
+            return RecoveryResult(success=False, message="; ".join([*still, *doubt]))
+        return RecoveryResult(success=True, message="System healthy")
+
+    def _result(self, runs: dict[int, Run]) -> RecoveryResult:
+        good = [r for r in runs.values() if r.state is RunState.SUCCEEDED]
+        verified = [_gates(r) for r in good]
+        integrity = [v["data_integrity"] for v in verified if v.get("data_integrity") is not None]
+        performance = [v["performance"] for v in verified if v.get("performance") is not None]
+        return RecoveryResult(
+            success=len(good) == len(runs),
+            message="; ".join(_said(r) for r in runs.values()),
+            recovery_time=max((self._took(r) for r in runs.values()), default=None),
+            services_recovered=tuple(sorted({r.plan.service for r in good})),
+            data_integrity_verified=all(integrity) if integrity else None,
+            performance_restored=min(performance) if performance else None,
+        )
+
+    def _took(self, run: Run) -> float:
+        since = run.created_at if run.incident is None else self._incidents.get(run.incident).fault_at
+        return ((run.ended_at or self._clock.now()) - since).total_seconds()
+
+
+def _suspects(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    return [v for v in verdicts if v.state is VerdictState.SUSPECT]
+
+
+def _gates(run: Run) -> Json:
+    for step in run.steps:
+        if step.action is ActionName.VERIFY_SERVICE:
+            return dict(step.output)
+    return {}
+
+
+def _said(run: Run) -> str:
+    return f"run {run.id} ({run.plan.playbook}) {run.state}" + (f": {run.error}" if run.error else "")

@@ -1,0 +1,429 @@
+"""Detection on fakes: from outcomes to one incident and one run, or to a refusal that is written down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ha_tasks.disaster_recovery.playbooks import load_playbooks
+from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
+from ha_tasks.model.cluster import Cluster, ClusterState, sync_set_of
+from ha_tasks.model.incident import IncidentKind, IncidentState
+from ha_tasks.model.probe import OutcomeKind
+from ha_tasks.model.run import RunState
+from ha_tasks.model.verdict import VerdictState
+from ha_tasks.recovery.failure_detector import DetectorSettings, FailureDetector
+from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
+from ha_tasks.workflows.detection import Detection, service_state
+from ha_tasks.workflows.guard_facts import GuardFactsGatherer
+from ha_tasks.workflows.recovery import DetectAndRecover, IncidentFollower
+from tests.fakes.action import FakeAction
+from tests.fakes.clock import FakeClock
+from tests.fakes.dispatch import FakeDispatch
+from tests.fakes.lease import FakeLeaseKeeper
+from tests.fakes.repositories import FakeStore
+from tests.unit.builders import database, outcome, platform, web
+
+REFUSED, OK = OutcomeKind.REFUSED, OutcomeKind.OK
+ACTOR = "h/test"
+
+
+class FakeHealth:
+    """Looks at a world that is a table: instance -> kind of outcome, and facts."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.kinds = {}
+        self.facts = {}
+        self.vantages = ("h1/a", "h2/b")
+
+    def look(self, services):
+        base = outcome("x", 0)
+        outcomes = []
+        for service in services:
+            for instance in service.instances:
+                for vantage in self.vantages:
+                    kind = self.kinds.get(instance.name, OK)
+                    plain = outcome(instance.name, 0, kind, service=service.name, vantage=vantage)
+                    now = self.clock.now()
+                    facts = self.facts.get(instance.name, {})
+                    outcomes.append(replace(plain, sent_at=now, known_at=now, rtt_s=base.rtt_s, facts=facts))
+        return tuple(outcomes)
+
+
+class World:
+    def __init__(self, *services):
+        self.platform = platform(*services)
+        self.store, self.clock, self.broker = FakeStore(), FakeClock(), FakeDispatch()
+        self.health = FakeHealth(self.clock)
+        store = self.store
+        self.follower = IncidentFollower(
+            incidents=store.incidents,
+            journal=store.journal,
+            limits=store.limits,
+            ledger=store.ledger,
+            clock=self.clock,
+            actor=ACTOR,
+        )
+        self.log = []
+        playbooks = load_playbooks(())
+        names = {s.action for p in playbooks for s in p.steps} | {"verify_service"}
+        self.actions = {n: FakeAction(self.log, str(n)) for n in names}
+        self.orchestrator = RecoveryOrchestrator(
+            platform=self.platform,
+            journal=store.journal,
+            incidents=store.incidents,
+            actions=self.actions,
+            clock=self.clock,
+            dispatch=self.broker,
+            leases=FakeLeaseKeeper(),
+            owner="h/test/1",
+            settled=self.follower.settled,
+        )
+        self.detection = self.observer(ACTOR)
+        self.detect_and_recover = DetectAndRecover(
+            platform=self.platform,
+            detection=self.detection,
+            orchestrator=self.orchestrator,
+            incidents=store.incidents,
+            journal=store.journal,
+            clock=self.clock,
+        )
+
+    def observer(self, actor):
+        store = self.store
+        return Detection(
+            platform=self.platform,
+            health=self.health,
+            detector=FailureDetector(DetectorSettings()),
+            planner=RecoveryPlanner(self.platform, load_playbooks(())),
+            orchestrator=self.orchestrator,
+            guards=GuardFactsGatherer(
+                platform=self.platform,
+                journal=store.journal,
+                incidents=store.incidents,
+                limits=store.limits,
+                observations=store.observations,
+                clock=self.clock,
+            ),
+            observations=store.observations,
+            incidents=store.incidents,
+            journal=store.journal,
+            clusters=store.clusters,
+            limits=store.limits,
+            ledger=store.ledger,
+            clock=self.clock,
+            actor=actor,
+        )
+
+    def rounds(self, count, observers=None):
+        services = list(self.platform.services.values())
+        found = []
+        for _ in range(count):
+            self.clock.advance(0.5)
+            for detection in observers or [self.detection]:
+                detection.look(services)
+                found.append(detection.react(detection.judge(services)))
+        return found
+
+    def drive(self):
+        until = self.clock.now().replace(year=2100)
+        for run in self.store.journal.active():
+            self.orchestrator.drive(run.id, until)
+
+    @property
+    def incidents(self):
+        return self.store.incidents.recent(20)
+
+    def cluster(self, primary="pg1", members=("pg2", "pg3")):
+        self.store.clusters.register(
+            Cluster(
+                name="db",
+                epoch=1,
+                primary=primary,
+                state=ClusterState.STEADY,
+                sets=(sync_set_of(members),),
+            ),
+            self.clock.now(),
+        )
+
+
+def test_a_healthy_system_has_no_incident_and_is_available():
+    world = World(web())
+    world.rounds(5)
+
+    assert world.incidents == ()
+    assert world.store.ledger.scores()["web"][0] == 1.0
+
+
+def test_a_dead_instance_becomes_one_incident_and_one_run():
+    world = World(web())
+    world.health.kinds["web1"] = REFUSED
+    world.rounds(6)
+
+    (incident,) = world.incidents
+    assert incident.state is IncidentState.RECOVERING
+    assert incident.kind is IncidentKind.INSTANCE_DOWN
+    assert [r.plan.playbook for r in world.store.journal.recent()] == ["http-instance"]
+    assert world.broker.messages[0].task == "ha.step.take_out"
+
+
+def test_two_observers_make_one_incident_and_one_run():
+    world = World(web())
+    world.health.kinds["web1"] = REFUSED
+    world.rounds(4, [world.observer("h1/a"), world.observer("h2/b")])
+
+    assert len(world.incidents) == 1
+    assert len(world.store.journal.recent()) == 1
+    assert len(world.broker.messages) == 1
+
+
+def test_a_recovered_instance_resolves_its_incident_and_cools_down():
+    world = World(web())
+    world.health.kinds["web1"] = REFUSED
+    world.rounds(3)
+    world.health.kinds["web1"] = OK
+    world.drive()
+
+    (incident,) = world.incidents
+    assert incident.state is IncidentState.RESOLVED
+    assert world.store.limits.cooling("web", "http-instance") is not None
+
+
+def test_a_second_failure_within_the_cool_down_is_blocked_and_told_once():
+    world = World(web())
+    world.health.kinds["web1"] = REFUSED
+    world.rounds(3)
+    world.health.kinds["web1"] = OK
+    world.drive()
+    world.health.kinds["web2"] = REFUSED
+    world.rounds(6)
+
+    latest = world.incidents[0]
+    assert latest.state is IncidentState.BLOCKED
+    refusals = [e for e in world.store.incidents.timeline(latest.id) if "refused by" in e.text]
+    assert len(refusals) == 1
+    assert "cool_down" in refusals[0].text
+
+
+def test_an_acknowledged_cool_down_lets_the_blocked_recovery_go_on():
+    world = World(web())
+    world.health.kinds["web1"] = REFUSED
+    world.rounds(3)
+    world.health.kinds["web1"] = OK
+    world.drive()
+    world.health.kinds["web2"] = REFUSED
+    world.rounds(4)
+    world.store.limits.acknowledge("web", world.clock.now(), "a person")
+    world.rounds(1)
+
+    assert world.incidents[0].state is IncidentState.RECOVERING
+
+
+def test_what_mends_itself_before_anything_was_done_is_resolved():
+    world = World(web())
+    world.store.limits.set_switch("observe", True, "a person", "looking first", world.clock.now())
+    world.health.kinds["web1"] = REFUSED
+    world.rounds(3)
+    assert world.incidents[0].state is IncidentState.BLOCKED
+    world.health.kinds["web1"] = OK
+    world.rounds(1)
+
+    assert world.incidents[0].state is IncidentState.RESOLVED
+    assert world.store.journal.recent() == ()
+
+
+def test_the_stop_switch_keeps_everything_from_starting():
+    world = World(web())
+    world.store.limits.set_switch("stop", True, "a person", "hands off", world.clock.now())
+    world.health.kinds["web1"] = REFUSED
+    world.rounds(4)
+
+    assert world.store.journal.recent() == ()
+
+
+def test_with_one_vantage_nothing_is_done():
+    world = World(web())
+    world.health.vantages = ("h1/a",)
+    world.health.kinds["web1"] = REFUSED
+    found = world.rounds(6)
+
+    assert world.incidents == ()
+    assert {v.state for v in found[-1].verdicts} == {VerdictState.BLIND}
+
+
+def test_a_dead_primary_is_failed_over_before_its_standbys_are_looked_after():
+    world = World(database())
+    world.cluster()
+    world.health.kinds["pg1"] = REFUSED
+    world.health.facts["pg1"] = {"agent": None}
+    for node in ("pg2", "pg3"):
+        world.health.facts[node] = {
+            "in_recovery": True,
+            "receiving": False,
+            "agent": {"postmaster": "running"},
+        }
+    world.rounds(4)
+
+    (incident,) = world.incidents
+    assert incident.kind is IncidentKind.PRIMARY_DOWN
+    assert world.broker.messages[0].task == "ha.step.open_epoch"
+
+
+def failed_over():
+    world = World(database())
+    world.cluster()
+    world.health.kinds["pg1"] = REFUSED
+    world.rounds(3)
+    world.drive()
+    world.store.clusters.advance(
+        "db", 1, world.clock.now(), new_epoch=True, primary="pg2", sets=[sync_set_of(["pg3"])]
+    )
+    for node in ("pg1", "pg3"):
+        world.health.facts[node] = {"in_recovery": True, "receiving": True, "agent": None}
+    return world
+
+
+def test_after_a_failover_the_incident_is_mitigated_until_redundancy_is_back():
+    world = failed_over()
+
+    (incident,) = world.incidents
+    assert incident.state is IncidentState.MITIGATED
+
+    world.health.kinds["pg1"] = OK
+    world.rounds(12)
+    assert world.store.incidents.get(incident.id).state is IncidentState.MITIGATED
+    world.store.clusters.advance(
+        "db", 2, world.clock.now(), new_epoch=False, sets=[sync_set_of(["pg1", "pg3"])]
+    )
+    world.rounds(1)
+    assert world.store.incidents.get(incident.id).state is IncidentState.RESOLVED
+
+
+def test_the_old_primary_waits_for_its_host_before_it_is_rejoined():
+    world = failed_over()
+    world.rounds(12)
+    lost = world.incidents[0]
+    assert lost.kind is IncidentKind.STANDBY_DOWN
+    assert lost.state is IncidentState.BLOCKED
+
+    world.health.facts["pg1"] = {"agent": {"postmaster": "absent"}}
+    world.rounds(1)
+    assert world.store.incidents.get(lost.id).state is IncidentState.RECOVERING
+    assert world.store.journal.recent()[0].plan.playbook == "postgres-rejoin"
+
+
+def test_a_rolled_back_run_escalates_and_the_standing_failure_opens_nothing_new():
+    from ha_tasks.errors import NotSafe
+
+    world = World(database())
+    world.cluster()
+    world.health.kinds["pg1"] = REFUSED
+    world.actions["revoke_standbys"].fail = [NotSafe("R + W <= N")]
+    world.rounds(3)
+    world.drive()
+    world.rounds(6)
+
+    (incident,) = world.incidents
+    assert incident.state is IncidentState.ESCALATED
+    assert world.store.journal.get(incident.run).state is RunState.ROLLED_BACK
+
+    world.health.kinds["pg1"] = OK
+    world.rounds(3)
+    world.health.kinds["pg1"] = REFUSED
+    world.rounds(4)
+    assert len(world.incidents) == 2
+
+
+def test_an_incident_follows_its_run_even_if_the_executor_died_before_it_could_tell():
+    world = World(web())
+    world.health.kinds["web1"] = REFUSED
+    world.rounds(3)
+    world.orchestrator._settled = lambda before, after: None
+    world.drive()
+    assert world.incidents[0].state is IncidentState.RECOVERING
+
+    world.follower.follow_all()
+
+    assert world.incidents[0].state is IncidentState.RESOLVED
+
+
+def test_detect_and_recover_of_a_healthy_system_says_so():
+    result = World(web()).detect_and_recover()
+
+    assert result.success
+    assert result.message == "System healthy"
+
+
+def test_detect_and_recover_takes_a_dead_instance_to_its_verified_end():
+    world = World(web())
+    world.health.kinds["web1"] = REFUSED
+    world.broker.away = True
+    world.actions["verify_service"].do = lambda ctx: {"performance": 0.5, "data_integrity": None}
+
+    result = world.detect_and_recover("web")
+
+    assert result.success
+    assert result.services_recovered == ("web",)
+    assert result.recovery_time is not None
+    assert result.performance_restored == 0.5
+    assert result.data_integrity_verified is None
+
+
+def test_detect_and_recover_with_too_few_vantages_does_not_call_the_system_healthy():
+    world = World(web())
+    world.health.vantages = ("h1/a",)
+
+    result = world.detect_and_recover()
+
+    assert not result.success
+    assert "1 of 2 vantages" in result.message
+
+
+def test_detect_and_recover_names_what_a_guard_refused():
+    world = World(web())
+    world.store.limits.set_switch("stop", True, "a person", "hands off", world.clock.now())
+    world.health.kinds["web1"] = REFUSED
+
+    result = world.detect_and_recover("web")
+
+    assert not result.success
+    assert "web1" in result.message
+
+
+@pytest.mark.parametrize(
+    ("states", "primary", "expected"),
+    [
+        ({"pg1": "healthy", "pg2": "healthy", "pg3": "healthy"}, "pg1", ("available", 1.0)),
+        ({"pg1": "failed", "pg2": "healthy", "pg3": "healthy"}, "pg1", ("unavailable", 0.0)),
+        ({"pg1": "healthy", "pg2": "failed", "pg3": "healthy"}, "pg1", ("degraded", pytest.approx(2 / 3))),
+        ({"pg1": "blind", "pg2": "healthy", "pg3": "healthy"}, "pg1", ("unknown", None)),
+        ({"pg1": "suspect", "pg2": "healthy", "pg3": "healthy"}, "pg1", ("available", 1.0)),
+    ],
+)
+def test_the_state_of_a_database(states, primary, expected):
+    assert service_state(database(), verdicts(states, "db"), primary) == expected
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ({"web1": "healthy", "web2": "healthy", "web3": "healthy"}, ("available", 1.0)),
+        ({"web1": "failed", "web2": "healthy", "web3": "healthy"}, ("degraded", 0.5)),
+        ({"web1": "healthy", "web2": "healthy", "web3": "failed"}, ("available", 1.0)),
+        ({"web1": "failed", "web2": "failed", "web3": "failed"}, ("unavailable", 0.0)),
+    ],
+)
+def test_the_state_of_a_pool(states, expected):
+    assert service_state(web(), verdicts(states, "web"), None) == expected
+
+
+def verdicts(states, service):
+    from ha_tasks.model.probe import Target
+    from ha_tasks.model.verdict import Verdict
+
+    return [
+        Verdict(target=Target(service=service, instance=name), state=VerdictState(state), evidence="")
+        for name, state in states.items()
+    ]

@@ -1,0 +1,151 @@
+"""FailureDetector: what outcomes mean, as tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from ha_tasks.model.probe import OutcomeKind
+from ha_tasks.model.verdict import VerdictState
+from ha_tasks.recovery.failure_detector import DetectorSettings, FailureDetector
+from tests.unit.builders import at, database, outcome, web
+
+OK, REFUSED, TIMEOUT, ERROR = OutcomeKind.OK, OutcomeKind.REFUSED, OutcomeKind.TIMEOUT, OutcomeKind.ERROR
+DETECTOR = FailureDetector(DetectorSettings())
+
+
+def verdict_of(instance, outcomes, now, service=None, primary=None):
+    chosen = service or web()
+    verdicts = DETECTOR.analyze_system_state(chosen, outcomes, at(now), primary=primary)
+    return next(v for v in verdicts if v.target.instance == instance)
+
+
+def seen(kinds_by_vantage, instance="web1", service="web", every=0.5, **facts):
+    return [
+        outcome(instance, n * every, kind, service=service, vantage=vantage, **facts)
+        for vantage, kinds in kinds_by_vantage.items()
+        for n, kind in enumerate(kinds)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ([OK, OK, OK], [OK, OK, OK], VerdictState.HEALTHY),
+        ([OK, OK, REFUSED], [OK, OK, OK], VerdictState.SUSPECT),
+        ([OK, REFUSED, REFUSED], [OK, OK, OK], VerdictState.SUSPECT),
+        ([OK, REFUSED, REFUSED], [OK, REFUSED, REFUSED], VerdictState.FAILED),
+        ([OK, TIMEOUT, TIMEOUT], [OK, TIMEOUT, TIMEOUT], VerdictState.SUSPECT),
+        ([TIMEOUT, TIMEOUT, TIMEOUT], [TIMEOUT, TIMEOUT, TIMEOUT], VerdictState.FAILED),
+        ([TIMEOUT, OK, TIMEOUT, OK, TIMEOUT], [TIMEOUT, OK, TIMEOUT, OK, TIMEOUT], VerdictState.FAILED),
+        ([TIMEOUT, TIMEOUT, TIMEOUT, OK], [TIMEOUT, TIMEOUT, TIMEOUT, OK], VerdictState.HEALTHY),
+        ([ERROR, ERROR, ERROR], [ERROR, ERROR, ERROR], VerdictState.FAILED),
+    ],
+)
+def test_a_quorum_of_vantages_must_agree(a, b, expected):
+    outcomes = seen({"h1/a": a, "h2/b": b})
+
+    assert verdict_of("web1", outcomes, now=2.5).state is expected
+
+
+def test_one_vantage_alone_is_blind_however_sure_it_is():
+    outcomes = seen({"h1/a": [REFUSED] * 8})
+
+    verdict = verdict_of("web1", outcomes, now=4)
+
+    assert verdict.state is VerdictState.BLIND
+    assert verdict.vantages == ("h1/a",)
+
+
+def test_observers_that_fell_silent_are_blind_and_the_target_is_not_dead():
+    outcomes = seen({"h1/a": [OK] * 4, "h2/b": [OK] * 4})
+
+    assert verdict_of("web1", outcomes, now=30).state is VerdictState.BLIND
+
+
+def test_a_stale_vantage_does_not_outvote_the_fresh_ones():
+    stale = [outcome("web1", n * 0.5, REFUSED, service="web", vantage="h3/c") for n in range(4)]
+    fresh = [
+        outcome("web1", 8 + n * 0.5, OK, service="web", vantage=v) for v in ("h1/a", "h2/b") for n in range(4)
+    ]
+
+    assert verdict_of("web1", stale + fresh, now=10).state is VerdictState.HEALTHY
+
+
+def test_of_three_vantages_two_make_the_quorum():
+    outcomes = seen({"h1/a": [REFUSED] * 2, "h2/b": [REFUSED] * 2, "h3/c": [OK] * 2})
+
+    assert verdict_of("web1", outcomes, now=1).state is VerdictState.FAILED
+
+
+def test_a_failure_is_dated_back_to_its_first_failed_probe():
+    outcomes = seen({"h1/a": [OK, REFUSED, REFUSED, REFUSED], "h2/b": [OK, OK, REFUSED, REFUSED]})
+
+    assert verdict_of("web1", outcomes, now=2).failing_since == at(0.5)
+
+
+def test_an_instance_that_nobody_probed_is_blind():
+    assert verdict_of("web2", [], now=1).state is VerdictState.BLIND
+
+
+def standby(instance, count=10, primary_kinds=None, **facts):
+    kinds = primary_kinds or [OK] * count
+    outcomes = []
+    for vantage in ("h1/a", "h2/b"):
+        outcomes += [
+            outcome("pg1", n * 0.5, kind, vantage=vantage, in_recovery=False) for n, kind in enumerate(kinds)
+        ]
+        outcomes += [outcome(instance, n * 0.5, OK, vantage=vantage, **facts) for n in range(count)]
+    return outcomes
+
+
+@pytest.mark.parametrize(
+    ("facts", "count", "expected"),
+    [
+        ({"in_recovery": True, "receiving": True}, 10, VerdictState.HEALTHY),
+        ({"in_recovery": True, "receiving": False}, 10, VerdictState.FAILED),
+        ({"in_recovery": True, "receiving": False}, 4, VerdictState.SUSPECT),
+        ({"in_recovery": False}, 10, VerdictState.FAILED),
+        ({"in_recovery": False}, 4, VerdictState.SUSPECT),
+    ],
+)
+def test_a_standby_must_be_in_recovery_and_follow(facts, count, expected):
+    outcomes = standby("pg2", count, **facts)
+
+    assert verdict_of("pg2", outcomes, count * 0.5, database(), "pg1").state is expected
+
+
+@pytest.mark.parametrize(
+    ("primary_kinds", "expected"),
+    [([REFUSED] * 10, VerdictState.HEALTHY), ([REFUSED] * 9 + [OK], VerdictState.SUSPECT)],
+)
+def test_a_standby_that_hears_nothing_while_the_primary_is_away_has_not_failed(primary_kinds, expected):
+    """Deafness is counted anew from the moment at which there is somebody to hear."""
+    outcomes = standby("pg2", 10, primary_kinds, in_recovery=True, receiving=False)
+
+    assert verdict_of("pg2", outcomes, 5, database(), "pg1").state is expected
+
+
+def test_a_dead_primary_is_named_with_its_evidence():
+    outcomes = [
+        outcome("pg1", n * 0.5, REFUSED, vantage=v, agent={"postmaster": "exited", "epoch": 1})
+        for v in ("h1/a", "h2/b")
+        for n in range(2)
+    ]
+
+    verdict = verdict_of("pg1", outcomes, 1, database(), "pg1")
+
+    assert verdict.state is VerdictState.FAILED
+    assert verdict.evidence == "E1: its agent saw the postmaster exit"
+    assert verdict.failing_since == at(0)
+
+
+def test_a_primary_that_fails_a_probe_is_suspect_until_there_is_evidence():
+    outcomes = seen({"h1/a": [OK, TIMEOUT], "h2/b": [OK, OK]}, "pg1", "db")
+
+    assert verdict_of("pg1", outcomes, 1, database(), "pg1").state is VerdictState.SUSPECT
+
+
+def test_without_a_recorded_primary_nodes_are_judged_as_plain_instances():
+    outcomes = seen({"h1/a": [REFUSED] * 2, "h2/b": [REFUSED] * 2}, "pg1", "db")
+
+    assert verdict_of("pg1", outcomes, 1, database()).state is VerdictState.FAILED

@@ -1,0 +1,153 @@
+"""Rules that look at more than one key of ha-tasks.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ha_tasks.inventory import read
+from tests.unit.inventory_files import write_inventory
+
+ROUTING_OF_DB = """[services.db.routing]
+backend = "pg_write"                   # exactly one server of it is ready: the primary
+entry = "127.0.0.1:5540"
+read_backend = "pg_read"
+read_entry = "127.0.0.1:5541"
+"""
+PG3 = """[[services.db.instances]]
+name = "pg3"
+host = "db3"
+address = "127.0.0.1:5433"
+"""
+PG2 = """[[services.db.instances]]
+name = "pg2"
+host = "db2"
+address = "127.0.0.1:5432"
+"""
+POSTGRES_OF_DB = """[services.db.postgres]
+database = "app"
+user = "ha_control"                    # the role with which the control plane looks and verifies
+password = { file = "secrets/db-password" }
+policy = "durability"                  # durability: stall rather than lose; availability: go on
+"""
+STORE = 'url = "sqlite:///ha.db"'
+REMOTE = [
+    ("http://127.0.0.1:7101", "http://10.0.0.1:7101"),
+    ("http://127.0.0.1:7102", "http://10.0.0.2:7102"),
+]
+
+FAULTS = [
+    (
+        [('host = "db1"', 'host = "bd1"')],
+        'services.db.instances.pg1.host: host "bd1" is not under [hosts]; did you mean "db1"?',
+    ),
+    ([('host = "db1"\n', "")], "services.db.instances.pg1.host: is missing: a PostgreSQL node is fenced"),
+    (
+        [('host = "app1"\n', "")],
+        "services.web.instances.web1.unit: a unit without a host cannot be restarted",
+    ),
+    ([('name = "web2"', 'name = "web1"')], "services.web.instances.web1.name: 2 instances bear this name"),
+    ([('name = "cache1"', 'name = "pg1"')], "services.cache.instances.pg1.name: an instance of db bears"),
+    ([('name = "pg1" ', 'name = "pg-1" ')], "services.db.instances.pg-1.name: cannot stand in synchronous"),
+    (
+        [("127.0.0.1:8102", "127.0.0.1:8101")],
+        "services.web.instances.web2.address: 127.0.0.1:8101 is the address of services.web.instances.web1",
+    ),
+    ([('depends_on = ["db"]', 'depends_on = ["bd"]')], 'services.web.depends_on: there is no service "bd"'),
+    (
+        [('tier = "critical"', 'depends_on = ["web"]')],
+        "services.web.depends_on: goes round in a circle: web needs db needs web",
+    ),
+    ([('depends_on = ["db"]', 'depends_on = ["web"]')], "services.web.depends_on: goes round in a circle"),
+    ([(POSTGRES_OF_DB, "")], "services.db.postgres: is missing; add [services.db.postgres]"),
+    ([(ROUTING_OF_DB, "")], "services.db.routing: is missing: after a promotion"),
+    ([('name = "pg1" ', 'role = "active"\nname = "pg1" ')], "services.db.instances.pg1.role: a PostgreSQL"),
+    ([("[services.db.postgres]", "[services.cache.postgres]")], "services.cache.postgres: is not for kind"),
+    (
+        [("[services.db.routing]", "[services.db.redis]\n[services.db.routing]")],
+        "services.db.redis: is not for",
+    ),
+    (
+        [('name = "cache1"', 'role = "spare"\nname = "cache1"')],
+        "services.cache.instances: every instance is a",
+    ),
+    ([('entry = "http://127.0.0.1:8080/"', 'entry = "127.0.0.1:8080"')], "services.web.routing.entry: is no"),
+    ([('entry = "127.0.0.1:5540"', 'entry = "http://h:5540"')], "services.db.routing.entry: is no address"),
+    ([('read_entry = "127.0.0.1:5541"\n', "")], "services.db.routing: read_backend and read_entry belong"),
+    ([('"pg_read"', '"pg_write"')], "services.db.routing.read_backend: is the backend of the writes too"),
+    ([('backend = "web"', 'backend = "pg_write"')], "services.db.routing: backend pg_write serves web too"),
+    ([("[balancers.edge]\nsocket", "[balancers]\n#")], "services.web.routing: there is no balancer"),
+    ([("[agents]\nkey", "#")], "agents.key: is missing, and there are hosts"),
+    (REMOTE, "store.url: sqlite is for one host, and there are agents on 10.0.0.1, 10.0.0.2"),
+    ([(STORE, STORE + '\npassword = { env = "X" }')], "store.password: sqlite has no password"),
+    (
+        [(STORE, 'url = "postgresql+psycopg://u@127.0.0.1:5431/ha"')],
+        "store.url: the store stands on a database that it recovers (services.db.instances.pg1)",
+    ),
+    (
+        [(STORE, 'url = "postgresql+psycopg://u@127.0.0.1:5540/ha"')],
+        "store.url: the store stands on a database that it recovers (services.db.routing)",
+    ),
+    (
+        [("directories = []", 'directories = ["nowhere"]')],
+        "playbooks.directories: {dir}/nowhere is no directory",
+    ),
+    ([('"redis://127', '"redis://:pw@127')], "broker.url: bears a password in clear; take it out"),
+]
+WARNINGS = [
+    ([(PG3, ""), (PG2, "")], "services.db.instances: one node has no standby to fail over to"),
+    ([(PG3, "")], "services.db.instances: with one standby, writes stall while it is away"),
+    ([('host = "db2"', 'host = "db1"')], "services.db.instances: 2 nodes stand on host db1 and fall with it"),
+    ([("127.0.0.1:6391", "127.0.0.1:6379")], "broker.url: the broker is the protected services.cache"),
+    (
+        [('{ file = "secrets/db-password" }', '{ env = "NOPE" }')],
+        "services.db.postgres.password: environment",
+    ),
+    (
+        [('{ file = "secrets/db-password" }', '{ command = ["no-such-thing"] }')],
+        "services.db.postgres.password",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), FAULTS, ids=[said[:60] for _, said in FAULTS])
+def test_what_does_not_fit_together_is_a_fault(tmp_path: Path, changes: list[tuple[str, str]], said: str):
+    path = write_inventory(tmp_path, *changes)
+
+    reading = read(path, {})
+
+    assert reading.inventory is None
+    wanted = f"{path}: {said.format(dir=tmp_path)}"
+    assert any(str(fault).startswith(wanted) for fault in reading.faults), reading.faults
+
+
+@pytest.mark.parametrize(("changes", "said"), WARNINGS, ids=[said[:60] for _, said in WARNINGS])
+def test_what_is_only_unwise_is_a_warning(tmp_path: Path, changes: list[tuple[str, str]], said: str):
+    path = write_inventory(tmp_path, *changes)
+
+    reading = read(path, {"PATH": "/usr/bin:/bin"})
+
+    assert reading.inventory is not None, reading.faults
+    assert [str(w).startswith(f"{path}: {said}") for w in reading.warnings] == [True], reading.warnings
+
+
+def test_a_cluster_that_others_manage_needs_no_agents_and_no_routing(tmp_path: Path):
+    path = write_inventory(
+        tmp_path,
+        (ROUTING_OF_DB, ""),
+        ('managed_by = "ha_tasks"\n\n[services.db', 'managed_by = "patroni"\n\n[services.db'),
+        ('host = "db1"\n', ""),
+        (PG3, ""),
+    )
+
+    reading = read(path, {})
+
+    assert reading.faults == ()
+    assert reading.warnings == ()
+
+
+def test_sqlite_is_fine_while_every_agent_is_on_this_machine_or_one_other(tmp_path: Path):
+    path = write_inventory(tmp_path, REMOTE[0], ("http://127.0.0.1:7102", "http://localhost:7102"))
+
+    assert read(path, {}).faults == ()

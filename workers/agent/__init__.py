@@ -1,0 +1,1 @@
+"""The host agent: the one process on a host that starts, fences, revokes and promotes."""

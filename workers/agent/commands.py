@@ -1,0 +1,178 @@
+"""What the agent of a PostgreSQL node does when it is told to: the verbs of ports.host.DatabaseAgent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from ha_tasks.errors import ActionFailed, AgentRefused, ServiceUnreachable
+from ha_tasks.model.plain import Json
+from ha_tasks.ports.host import Authority, NodeStatus
+from workers.agent.instance import Instance, Position, Seen, checked_sync_setting
+from workers.agent.jobs import Jobs
+from workers.agent.ledger import Ledger
+from workers.agent.receiving import Receiving
+from workers.agent.rejoin import Rejoin
+from workers.agent.warrant import Warrant
+
+_STATUS_S = 0.35
+"""How long a status waits for a server that may be frozen."""
+_SYNC_NAMES = "SELECT current_setting('synchronous_standby_names')"
+
+
+class DatabaseCommands:
+    """Each command is checked for authority first, is idempotent, and runs one at a time.
+
+    Fence and revoke do not wait for others: they call them off.
+    """
+
+    def __init__(self, instance: Instance, ledger: Ledger, jobs: Jobs) -> None:
+        self._instance = instance
+        self._ledger = ledger
+        self._jobs = jobs
+        self._receiving = Receiving(instance)
+        self._turn = threading.Lock()
+
+    def status(self) -> NodeStatus:
+        """Reads only; answers within 0.4 s, also when PostgreSQL hangs (then ``in_recovery`` is None)."""
+        remembered = self._instance.memory.now
+        seen = self._seen()
+        return NodeStatus(
+            node=self._instance.config.node,
+            postmaster=self._instance.postmaster.state,
+            in_recovery=seen.in_recovery if seen else None,
+            epoch=self._ledger.highest.epoch,
+            promotion_begun=remembered.promotion_begun,
+            upstream=remembered.upstream,
+            job=self._jobs.last(),
+            timeline=seen.at.timeline if seen else self._timeline_of_stopped(),
+            lsn=seen.at.lsn if seen else None,
+            receiving=seen.receiving if seen and seen.in_recovery else None,
+        )
+
+    def fence(self, by: Authority, timeout_s: float) -> Json:
+        """SIGKILL for every process of PGDATA. Waits for nobody's turn."""
+        with self._ledger.warrant(by, timeout_s=timeout_s, alone=True) as warrant:
+            self._instance.postmaster.kill_tree(timeout_s=warrant.left_s())
+        return {}
+
+    def revoke(self, by: Authority, timeout_s: float) -> Json:
+        """Ends receiving and says how far the WAL goes; AgentRefused when that cannot be known.
+
+        A node that was promoted in an earlier epoch answers its own position: it receives nothing
+        either, and whoever takes over needs to know how far it went.
+        """
+        with self._command(by, timeout_s, alone=True) as warrant:
+            self._follow_nobody_at_next_start()
+            self._require_running()
+            if self._instance.in_recovery():
+                self._keep_conninfo()
+                self._receiving.stop(warrant)
+                return asdict(self._receiving.position(warrant))
+            self._require_own_promotion()
+            return asdict(self._instance.seen().at)
+
+    def follow(self, by: Authority, timeout_s: float, *, upstream: str) -> Json:
+        """Points a running standby to ``upstream``."""
+        with self._command(by, timeout_s) as warrant:
+            self._require_running()
+            self._require_clean_standby()
+            if not self._instance.in_recovery():
+                raise AgentRefused(f"{self._node} is a primary; it can only rejoin")
+            self._point_to(warrant, upstream)
+        return {}
+
+    def set_sync(self, by: Authority, timeout_s: float, *, sync_setting: str) -> Json:
+        """Sets ``synchronous_standby_names`` of a running primary."""
+        checked_sync_setting(sync_setting)
+        with self._command(by, timeout_s) as warrant:
+            self._require_running()
+            if self._instance.in_recovery():
+                raise AgentRefused(f"{self._node} is a standby")
+            self._apply_sync(warrant, sync_setting)
+        return {}
+
+    def promote(self, by: Authority, timeout_s: float, *, sync_setting: str) -> Json:
+        """Promotes a standby; a node that this agent promoted before only gets the setting."""
+        checked_sync_setting(sync_setting)
+        with self._command(by, timeout_s) as warrant:
+            self._require_running()
+            self._require_sound()
+            before = self._instance.seen()
+            if before.in_recovery:
+                self._promote(warrant, sync_setting, before.at)
+            else:
+                self._require_own_promotion()
+                self._apply_sync(warrant, sync_setting)
+                self._instance.memory.note(promotion_begun=by.epoch)
+            return {"timeline": self._instance.seen().at.timeline}
+
+    def start_primary(self, by: Authority, timeout_s: float, *, sync_setting: str) -> Json:
+        """Starts it as the primary that the caller knows it to be."""
+        checked_sync_setting(sync_setting)
+        with self._command(by, timeout_s) as warrant:
+            if self._instance.runs:
+                return self._require_primary(warrant)
+            self._require_data()
+            if self._instance.is_marked_standby:
+                raise AgentRefused(f"{self._node} has the data of a standby; it can only be promoted")
+            self._instance.configure(upstream=None, sync_setting=sync_setting)
+            self._instance.memory.note(upstream=None)
+            self._start(warrant)
+            warrant.wait_until(lambda: not self._instance.in_recovery(), f"{self._node} is a primary")
+            self._instance.ensure_slots(renew=False)
+        return {}
+
+    def start_standby(self, by: Authority, timeout_s: float, *, upstream: str) -> Json:
+        """Starts it as a standby of ``upstream``; one that runs already is pointed there."""
+        with self._command(by, timeout_s) as warrant:
+            self._require_data()
+            self._require_clean_standby()
+            if self._instance.runs:
+                self._instance.wait_until_open(warrant)
+                self._point_to(warrant, upstream)
+                return {}
+            self._instance.configure(upstream=upstream, sync_setting="")
+            self._instance.memory.note(upstream=upstream)
+            self._start(warrant)
+            self._instance.ensure_slots(renew=True)
+        return {}
+
+    def rejoin(self, by: Authority, _timeout_s: float, *, upstream: str, job: str) -> Json:
+        """Begins the job, or says how far it is. The work goes on when the caller does not wait."""
+        self._instance.conninfo(upstream)  # refuses whoever is no peer, before anything is begun
+        return self._jobs.ask(job, by, lambda: self._rejoin(by, upstream))
+
+    def job(self, job: str) -> Json:
+        """How far a job is."""
+        return self._jobs.state(job)
+
+    # --- inside ---
+
+    @property
+    def _node(self) -> str:
+        return self._instance.config.node
+
+    @contextmanager
+    def _command(self, by: Authority, timeout_s: float, *, alone: bool = False) -> Iterator[Warrant]:
+        with self._ledger.warrant(by, timeout_s=timeout_s, alone=alone) as warrant:
+            warrant.take(self._turn, f"the turn after another command on {self._node}")
+            try:
+                yield warrant
+            finally:
+                self._turn.release()
+
+    def _rejoin(self, by: Authority, upstream: str) -> Callable[[Warrant], Json]: ...
+
+    def _seen(self) -> Seen | None:
+        if not self._instance.runs:
+            return None
+        try:
+            return self._instance.seen(timeout_s=_STATUS_S)
+        except ServiceUnreachable:
+            return None
+
+    def _timeline_of_stopped(self) -> int | None:
+        return None if self._instance.runs else self._instance.timeline_on_disk()

@@ -1,0 +1,131 @@
+"""The metrics sidecar: ``python -m workers.metrics_sidecar``, a small HTTP server of its own.
+
+``/metrics`` is read out of SQL and the broker at scrape time; ``/healthz`` says that this process lives, and
+which parts have no numbers. It changes nothing anywhere and keeps nothing, so it may be killed and
+run twice.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterable
+from socketserver import TCPServer, ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from ha_tasks.adapters.clock import SystemClock
+from ha_tasks.errors import StartFailed
+from ha_tasks.inventory import Inventory
+from ha_tasks.monitoring.snapshot import Snapshot
+from ha_tasks.monitoring.sources import Sources
+from ha_tasks.ports.queues import Queues
+from ha_tasks.store import Store
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger(__name__)
+
+CLIENT_TIMEOUT_S = 2.0
+"""A client that connects and says nothing holds a thread for so long at most."""
+
+
+def sources(inventory: Inventory, store: Store, queues: Queues) -> Sources:
+    """The ports of this installation."""
+    return Sources(
+        platform=inventory.platform,
+        ledger=store.ledger,
+        incidents=store.incidents,
+        journal=store.journal,
+        clusters=store.clusters,
+        observations=store.observations,
+        limits=store.limits,
+        schedule=store.schedule,
+        queues=queues,
+        clock=SystemClock(),
+    )
+
+
+def application(snapshot: Snapshot) -> WSGIApplication:
+    """``/metrics`` and ``/healthz``; anything else is 404."""
+    registry = CollectorRegistry()
+    registry.register(snapshot)
+    metrics: WSGIApplication = make_wsgi_app(registry)
+
+    def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        match environ["PATH_INFO"]:
+            case "/metrics":
+                return metrics(environ, start_response)
+            case "/healthz":
+                return _healthz(snapshot, start_response)
+            case _:
+                start_response("404 Not Found", [("Content-Type", "text/plain")])
+                return [b"only /metrics and /healthz are here\n"]
+
+    return serve
+
+
+def _healthz(snapshot: Snapshot, start_response: StartResponse) -> Iterable[bytes]:
+    """Always 200: to end this process would bring no store and no broker back."""
+    down = snapshot.down()
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps({"status": "degraded" if down else "ok", "down": down}).encode() + b"\n"]
+
+
+class _Handler(WSGIRequestHandler):
+    """Logs no requests: a scrape every few seconds is no news."""
+
+    timeout = CLIENT_TIMEOUT_S
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+
+class SidecarServer(ThreadingMixIn, WSGIServer):
+    """A thread per request, awaited at the end. Raises StartFailed when the address is taken."""
+
+    daemon_threads = False
+
+    def __init__(self, host: str, port: int, app: WSGIApplication) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            super().__init__((host, port), _Handler)
+        except OSError as error:
+            text = f"cannot listen on {host}:{port} ({error.strerror}); end what listens there"
+            raise StartFailed(f"{text}, or set another address at [metrics] listen") from error
+        self.set_app(app)
+
+    def server_bind(self) -> None:
+        """As WSGIServer does, without asking a name server who we are."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - its signature
+        """A client that went away or said nothing is no fault of ours."""
+        log.info("request of %s ended: %s", client_address, sys.exc_info()[1])
+
+
+def serve(server: SidecarServer) -> None:
+    """Serves until SIGTERM or SIGINT; requests under way are answered."""
+
+    def stop(*_: object) -> None:
+        # shutdown() waits for the loop that this very handler has interrupted, so not from here.
+        threading.Thread(target=server.shutdown, daemon=True).start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    with server:
+        server.serve_forever(poll_interval=0.1)
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)

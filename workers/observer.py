@@ -1,0 +1,57 @@
+"""The observer as a part of a Celery worker: starts after the pool, ends before it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from typing import Any, ClassVar
+
+from celery import bootsteps
+from celery.exceptions import ImproperlyConfigured
+
+from ha_tasks.tasks.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+class ObserverStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-types leaves it untyped
+    """Only with ``--observe``. Refuses a forking pool.
+
+    A fork copies locks that other threads hold, SQLite's among them: a child that a forking pool starts
+    while the observer writes could hang for ever.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+    runtime: ClassVar[Runtime]
+
+    def __init__(self, parent: Any, observe: bool = False, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self.enabled = observe
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        pool = getattr(parent.pool_cls, "__module__", "")
+        if observe and "prefork" in pool:
+            raise ImproperlyConfigured("--observe needs a pool without forks: add -P threads (or -P solo)")
+
+    def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """Begins to observe."""
+        self._thread = threading.Thread(target=self._observe, name="observer", daemon=True)
+        self._thread.start()
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002 - as above
+        """Ends within one round."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _observe(self) -> None:
+        try:
+            self.runtime.system().observer.run(self._ended)
+        finally:
+            if not self._ended.is_set():
+                # A worker that no longer observes, but looks alive, is worse than one that ends and
+                # is started again.
+                log.critical("the observer ended by an error: this worker ends too")
+                os.kill(os.getpid(), signal.SIGTERM)
