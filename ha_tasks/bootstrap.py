@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ha_tasks.adapters.broker_queues import RedisQueues
 from ha_tasks.adapters.clock import SystemClock
 from ha_tasks.adapters.crash_points import crash_points
 from ha_tasks.adapters.haproxy import HaproxyControl
@@ -29,8 +30,11 @@ from ha_tasks.inventory import Inventory, load
 from ha_tasks.model.platform import Platform, ServiceKind
 from ha_tasks.names import ActionName
 from ha_tasks.ports.action import Action
+from ha_tasks.ports.balancer import BalancerControl
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.dispatch import Dispatch
+from ha_tasks.ports.probes import Prober
+from ha_tasks.ports.queues import Queues
 from ha_tasks.recovery.failure_detector import DetectorSettings, FailureDetector
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
 from ha_tasks.store import Store
@@ -100,6 +104,9 @@ class System:
     agents: HostAgents
     control: SqlPostgresControl
     guards: GuardFactsGatherer
+    health: HealthMonitor
+    balancers: Mapping[str, BalancerControl]
+    actions: Mapping[ActionName, Action]
 
 
 def assemble(
@@ -113,8 +120,9 @@ def assemble(
     store = Store(inventory.store_url())
     agents = host_agents(inventory)
     control = SqlPostgresControl(password=inventory.secret_for)
+    balancers = {name: HaproxyControl(b.socket) for name, b in platform.balancers.items()}
     balancer = LoadBalancer(
-        {name: HaproxyControl(b.socket) for name, b in platform.balancers.items()},
+        balancers,
         store.wanted,
         clock,
         cut=_cut_backends(platform),
@@ -122,7 +130,7 @@ def assemble(
     router = TrafficRouter(balancer)
     registry = ServiceRegistry(platform=platform, wanted=store.wanted)
     http_prober = HttpProber(vantage=actor, clock=clock)
-    probers = {
+    probers: dict[ServiceKind, Prober] = {
         ServiceKind.HTTP: http_prober,
         ServiceKind.POSTGRES: PostgresProber(
             vantage=actor, clock=clock, agents=agents, password=inventory.secret_for
@@ -157,11 +165,12 @@ def assemble(
         clock=clock,
         actor=actor,
     )
+    by_name = actions(http_tools, pg_tools, verify_tools)
     orchestrator = RecoveryOrchestrator(
         platform=platform,
         journal=store.journal,
         incidents=store.incidents,
-        actions=actions(http_tools, pg_tools, verify_tools),
+        actions=by_name,
         clock=clock,
         dispatch=dispatch or NoDispatch(),
         leases=ThreadedLeaseKeeper(journal=store.journal, clock=clock, lease_s=platform.policies.lease_s),
@@ -178,10 +187,11 @@ def assemble(
         observations=store.observations,
         clock=clock,
     )
+    health = HealthMonitor(probers)
     detector = FailureDetector(DetectorSettings(min_vantages=platform.policies.min_vantages))
     detection = Detection(
         platform=platform,
-        health=HealthMonitor(probers),
+        health=health,
         detector=detector,
         planner=planner,
         orchestrator=orchestrator,
@@ -229,7 +239,16 @@ def assemble(
         agents=agents,
         control=control,
         guards=guards,
+        health=health,
+        balancers=balancers,
+        actions=by_name,
     )
+
+
+def queues_of(inventory: Inventory) -> Queues | None:
+    """The broker's queues, looked at from outside; None for a broker whose queues cannot be read so."""
+    bare = inventory.broker.bare_url
+    return RedisQueues(inventory.broker_url()) if bare.startswith(("redis:", "rediss:")) else None
 
 
 def recovery_system(

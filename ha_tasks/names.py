@@ -82,12 +82,6 @@ class FailoverOutcome(StrEnum):
     FAILED = "failed"
 
 
-class Detector(StrEnum):
-    """Who saw a failure; label of ``ha_detection_delay_seconds``."""
-
-    FAILURE_DETECTOR = "failure_detector"
-
-
 class Counter(StrEnum):
     """Counters that are kept in the ledger; their label names stand in ``LABELS``."""
 
@@ -132,7 +126,7 @@ LABELS: Mapping[Counter | Histogram, tuple[str, ...]] = MappingProxyType(
         Histogram.STEP_DURATION: ("recovery_type", "step"),
     }
 )
-"""Label names of what is kept in the ledger. ``probe`` is a ServiceKind, ``step`` an ActionName."""
+"""Label names of what the ledger keeps. ``probe``, ``detector``: a ServiceKind; ``step``: an ActionName."""
 
 _RECOVERY_BOUNDS = (0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 """The targets of 30 s and 300 s are edges, so "share under target" is exact."""

@@ -21,7 +21,7 @@ inventory = load_inventory()
 app = make_app(inventory.broker_url())
 runtime = Runtime(app, inventory)
 register(app, runtime)
-attach(runtime)
+attach(runtime, {str(task): name for name, task, *_ in SCHEDULE})
 app.conf.beat_schedule = {
     name: {
         "task": str(task),

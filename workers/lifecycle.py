@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from celery.signals import (
     after_task_publish,
     beat_init,
     heartbeat_sent,
+    task_success,
     worker_process_init,
     worker_ready,
 )
@@ -63,9 +65,18 @@ class Heartbeat:
             store.dispose()
 
 
-def attach(runtime: Runtime) -> None:
-    """Connects the signals. The handlers live as long as the process."""
+def attach(runtime: Runtime, entries: Mapping[str, str]) -> None:
+    """Connects the signals; the handlers live as long as the process.
+
+    ``entries``: name of a task -> the entry of the schedule that sends it.
+    """
     worker, beat = Heartbeat("worker"), Heartbeat("beat")
+
+    def succeeded(sender: Any = None, **_: Any) -> None:
+        entry = entries.get(sender.name)
+        if entry is not None:
+            system = runtime.system()
+            system.store.schedule.succeeded(entry, system.clock.now())
 
     def forked(**_: Any) -> None:
         runtime.system()
@@ -77,6 +88,7 @@ def attach(runtime: Runtime) -> None:
     def beating(**_: Any) -> None:
         after_task_publish.connect(beat.beat, weak=False, dispatch_uid="ha_tasks.beat")
 
+    task_success.connect(succeeded, weak=False, dispatch_uid="ha_tasks.succeeded")
     worker_process_init.connect(forked, weak=False, dispatch_uid="ha_tasks.forked")
     worker_ready.connect(ready, weak=False, dispatch_uid="ha_tasks.ready")
     heartbeat_sent.connect(worker.beat, weak=False, dispatch_uid="ha_tasks.heartbeat")

@@ -18,13 +18,19 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+import click
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from beat_schedule import SCHEDULE
+from ha_tasks.adapters.broker_queues import queues_at
 from ha_tasks.adapters.clock import SystemClock
-from ha_tasks.errors import StartFailed
+from ha_tasks.bootstrap import load_inventory
+from ha_tasks.errors import HaTasksError, StartFailed
 from ha_tasks.inventory import Inventory
+from ha_tasks.monitoring.metrics_collector import MetricsCollector
 from ha_tasks.monitoring.snapshot import Snapshot
 from ha_tasks.monitoring.sources import Sources
+from ha_tasks.names import TaskName
 from ha_tasks.ports.queues import Queues
 from ha_tasks.store import Store
 
@@ -35,6 +41,7 @@ log = logging.getLogger(__name__)
 
 CLIENT_TIMEOUT_S = 2.0
 """A client that connects and says nothing holds a thread for so long at most."""
+ROUNDS_UNTIL_OVERDUE = 3
 
 
 def sources(inventory: Inventory, store: Store, queues: Queues) -> Sources:
@@ -50,7 +57,12 @@ def sources(inventory: Inventory, store: Store, queues: Queues) -> Sources:
         schedule=store.schedule,
         queues=queues,
         clock=SystemClock(),
+        integrity_due_s={"replication": ROUNDS_UNTIL_OVERDUE * _every_s(TaskName.CHECK_REPLICATION)},
     )
+
+
+def _every_s(task: TaskName) -> float:
+    return next(every_s for _, known, every_s, _, _ in SCHEDULE if known is task)
 
 
 def application(snapshot: Snapshot) -> WSGIApplication:
@@ -129,3 +141,34 @@ def serve(server: SidecarServer) -> None:
 def _address(listen: str) -> tuple[str, int]:
     host, _, port = listen.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def run(inventory: Inventory, listen: str | None = None) -> None:
+    """Serves this installation's metrics until SIGTERM. Raises StartFailed or InventoryError."""
+    store, queues = Store(inventory.store_url()), queues_at(inventory.broker_url())
+    chosen = sources(inventory, store, queues)
+    snapshot = Snapshot(MetricsCollector(chosen), chosen.clock)
+    try:
+        server = SidecarServer(*_address(listen or inventory.metrics_listen), application(snapshot))
+        log.info("metrics at http://%s:%d/metrics", *server.server_address[:2])
+        serve(server)
+    finally:
+        queues.close()
+        store.dispose()
+
+
+@click.command()
+@click.option("--home", type=click.Path(file_okay=False), help="Directory of ha-tasks.toml.")
+@click.option("--listen", help="HOST:PORT instead of [metrics] listen of the inventory.")
+def main(home: str | None, listen: str | None) -> None:
+    """Serve /metrics and /healthz until SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        run(load_inventory(home), listen)
+    except HaTasksError as error:
+        click.echo(f"metrics sidecar: {error}", err=True)
+        sys.exit(error.exit_status)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,7 +16,7 @@ from ha_tasks.tasks.runtime import Runtime
 log = logging.getLogger(__name__)
 
 
-class ObserverStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-types leaves it untyped
+class ObserverStep(bootsteps.StartStopStep):
     """Only with ``--observe``. Refuses a forking pool.
 
     A fork copies locks that other threads hold, SQLite's among them: a child that a forking pool starts

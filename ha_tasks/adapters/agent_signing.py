@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 TIMESTAMP_HEADER = "X-HA-Timestamp"
 NONCE_HEADER = "X-HA-Nonce"
 SIGNATURE_HEADER = "X-HA-Signature"
+REQUEST_HEADERS = (TIMESTAMP_HEADER, NONCE_HEADER, SIGNATURE_HEADER)
 SKEW_S = 30.0
 """How far the clocks of client and agent may differ."""
 SHORTEST_KEY = 16

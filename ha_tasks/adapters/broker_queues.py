@@ -31,6 +31,22 @@ SOCKET_TIMEOUT_S = 0.3
 """Three waits at most (connect, authenticate, read) keep the promise of a second."""
 
 
+def queues_at(url: str) -> RedisQueues | UnreadQueues:
+    """What looks at the queues of the broker at ``url``. Connects to nothing yet."""
+    return UnreadQueues() if urlsplit(url).scheme.startswith("amqp") else RedisQueues(url)
+
+
+class UnreadQueues:
+    """Queues of an AMQP broker, which serves its own metrics; so there is nothing to read here."""
+
+    def backlogs(self, queues: Sequence[str]) -> Mapping[str, Backlog]:  # noqa: ARG002 - the port's verb
+        """Raises BrokerUnreachable: that nothing is known must not look like empty queues."""
+        raise BrokerUnreachable("queues of an AMQP broker are not read here; scrape the broker itself")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class RedisQueues:
     """Implements ``ports.queues.Queues``. ``url`` may bear a password, which no message repeats.
 

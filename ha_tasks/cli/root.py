@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -67,35 +68,35 @@ def root(ctx: click.Context, home: str | None, debug: bool) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs a command line and answers its exit status: 0 done, 1 failed, 2 usage, 3 refused, 4 unreachable."""
-    session = Session()
+    """Runs a command line and answers its exit status.
+
+    0 done, 1 failed, 2 usage, 3 refused by a rule, 4 unreachable, 130 interrupted.
+    """
     try:
-        with root.make_context("ha-tasks", list(arguments)) as ctx:
-            session = ctx.obj if isinstance(ctx.obj, Session) else session
-            status = root.invoke(ctx)
-            session = ctx.obj
-    except click.exceptions.Exit as ended:
-        return ended.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
-    except HaTasksError as error:
-        return _told(str(error), error.exit_status, debug="--debug" in arguments)
-    except BrokenPipeError:
-        # Whoever read the output has had enough, for example `head`.
-        sys.stderr.close()
-        return 0
-    except OSError as error:
-        return _told(_said(error), 1, debug="--debug" in arguments)
+        status = root.main(args=list(arguments), prog_name="ha-tasks", standalone_mode=False)
+    except (click.ClickException, click.Abort, KeyboardInterrupt, HaTasksError, OSError) as error:
+        return _ended_by(error, debug="--debug" in arguments)
     return status if isinstance(status, int) else 0
 
 
-def _told(text: str, status: int, *, debug: bool) -> int:
-    """One clear message on stderr."""
+def _ended_by(error: BaseException, *, debug: bool) -> int:
+    """Tells the error in one clear message on stderr and answers the exit status."""
+    match error:
+        case click.ClickException():
+            error.show()
+            return error.exit_code
+        case HaTasksError():
+            text, status = str(error), error.exit_status
+        case BrokenPipeError():
+            # Whoever read the output has had enough, as `head` has; what is buffered goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        case OSError():
+            text, status = _said(error), 1
+        case _:
+            return INTERRUPTED
     if debug:
-        traceback.print_exc()
+        traceback.print_exception(error)
     click.echo(f"ha-tasks: {text}", err=True)
     return status
 

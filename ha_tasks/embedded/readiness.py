@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from ha_tasks.embedded.background import in_background
 from ha_tasks.embedded.ports import LOOPBACK
 from ha_tasks.embedded.process import NotReady, Ready
 from ha_tasks.embedded.secret_files import read
@@ -64,7 +65,7 @@ def proved_by(look: Callable[[], str | None]) -> Ready:
 
     async def ready() -> None:
         try:
-            missing = await asyncio.to_thread(look)
+            missing = await in_background(look)
         except HaTasksError as error:
             raise NotReady(str(error)) from error
         if missing is not None:

@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import quote
 
 from ha_tasks.embedded.home import Home
-from ha_tasks.embedded.inventory import APP_ROLE, DATABASE, NODES
+from ha_tasks.embedded.inventory import APP_ROLE, DATABASE, NODES, WEB
 from ha_tasks.embedded.ports import LOOPBACK
+from ha_tasks.embedded.postgres import postmaster_pid
 from ha_tasks.embedded.secret_files import read, write_private
 from ha_tasks.embedded.supervisor import Running
 from ha_tasks.errors import Unreachable
@@ -69,20 +70,21 @@ def nodes(home: Home, ports: Mapping[str, int], agents: Mapping[str, int]) -> di
     }
 
 
-def unsupervised(home: Home, units: Sequence[str]) -> tuple[Running, ...]:
-    """What the agents started: postmasters and units, as far as their pid files name a living process."""
-    found = [(name, "postgres", _living(home.data_dir(name) / "postmaster.pid")) for name in NODES] + [
-        (unit, "web", _living(home.run / f"{unit}.pid")) for unit in units
-    ]
+def unsupervised(home: Home) -> tuple[Running, ...]:
+    """What the agents started and what runs now: postmasters and units."""
+    found = [(node, "postgres", postmaster_pid(home, node)) for node in NODES]
+    found += [(unit, "web", _unit_pid(home, unit)) for unit in WEB]
     return tuple(Running(name=name, kind=kind, pid=pid) for name, kind, pid in found if pid is not None)
 
 
-def _living(pid_file: Path) -> int | None:
+def _unit_pid(home: Home, unit: str) -> int | None:
+    """By the unit's own pid file; a pid that was used again is none."""
     try:
-        pid = int(pid_file.read_text().partition("\n")[0])
+        pid = int((home.run / f"{unit}.pid").read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return None
-    return pid if Path(f"/proc/{pid}").exists() else None
+    return pid if unit.encode() in words else None
 
 
 def write(home: Home, state: State) -> None:

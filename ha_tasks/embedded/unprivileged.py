@@ -56,14 +56,14 @@ def choose(uid: int) -> Way:
 
 def settle(home: Home, way: Way, binary: Binary) -> Binary:
     """Makes the directory of the nodes, and answers the programs to use. Idempotent."""
-    if way.owner is None or home.nodes.exists():
-        home.nodes.mkdir(mode=0o711, exist_ok=True)
-    elif _works((*way.prefix, "test", "-x", str(home.root))):
-        home.nodes.mkdir(mode=0o711)
-    else:
+    if way.owner is None:
+        home.nodes.mkdir(mode=0o700, exist_ok=True)
+        return binary
+    if not os.path.lexists(home.nodes) and not _works((*way.prefix, "test", "-x", str(home.root))):
         home.nodes.symlink_to(_refuge(home) / "nodes")
-        home.nodes.resolve().mkdir(mode=0o711, exist_ok=True)
-    if way.owner is None or _works((*way.prefix, str(binary.path), "--version")):
+    home.nodes.resolve().mkdir(parents=True, exist_ok=True)
+    home.nodes.chmod(0o711)
+    if _works((*way.prefix, str(binary.path), "--version")):
         return binary
     return _copied(binary, _refuge(home))
 
@@ -112,10 +112,10 @@ def _refuge_path(home: Home) -> Path:
 def _refuge(home: Home) -> Path:
     """Raises StartFailed when somebody else has made a directory of that name."""
     refuge = _refuge_path(home)
-    refuge.mkdir(mode=0o711, exist_ok=True)
-    found = refuge.lstat()
-    if refuge.is_symlink() or found.st_uid != os.geteuid():
+    refuge.mkdir(exist_ok=True)
+    if refuge.is_symlink() or refuge.lstat().st_uid != os.geteuid():
         raise StartFailed(f"{refuge} belongs to somebody else: remove it, or give another home")
+    refuge.chmod(0o711)
     return refuge
 
 

@@ -15,7 +15,6 @@ from ha_tasks.model.probe import OutcomeKind
 from ha_tasks.names import (
     ActionName,
     Counter,
-    Detector,
     FailoverOutcome,
     Histogram,
     Queue,
@@ -48,7 +47,7 @@ class LabelRegistry:
             "trigger": tuple(RollbackTrigger),
             "outcome": tuple(FailoverOutcome),
             "guard": tuple(Guard),
-            "detector": tuple(Detector),
+            "detector": tuple(ServiceKind),
             "state": tuple(ServiceState),
         }
 

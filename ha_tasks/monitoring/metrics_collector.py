@@ -80,7 +80,7 @@ class MetricsCollector:
 def _parts(sources: Sources) -> Mapping[Part, Read]:
     labels = LabelRegistry(sources.platform)
     tallies = Tallies(labels)
-    services = Services(sources.platform, sources.ledger)
+    services = Services(sources.platform, sources.ledger, sources.observations)
     return {
         Part.LEDGER: lambda _: tallies.families(sources.ledger.series()),
         Part.SERVICES: services.families,

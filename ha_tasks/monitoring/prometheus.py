@@ -136,9 +136,7 @@ CATALOGUE: tuple[MetricDefinition, ...] = (
         Part.SERVICES,
         "Health of a service from 0 (down) to 1 (healthy), from the latest probes.",
     ),
-    _histogram(
-        Histogram.RECOVERY_TIME, "Time from detection of an incident to verified recovery in seconds."
-    ),
+    _histogram(Histogram.RECOVERY_TIME, "Time from the first failed probe to verified recovery in seconds."),
     _gauge(
         "data_integrity_score",
         (),

@@ -20,14 +20,14 @@ everybody who asks within a second.
 
 - **What is not known is absent.** A part whose source does not answer exports nothing but
   `ha_collector_up{collector="..."} 0`. There is no default and no last value.
-- **Unknown time is not available time** in `system_availability_percentage`: a service that nobody has judged
-  for three probe intervals (5 s at least) is unknown from its last judgement on.
+- **Unknown time is not available time** in `system_availability_percentage`: a service that nobody has looked
+  at for three probe intervals (10 s at least) is unknown from the last look on.
 - **Counts begin at 0**, not with their first event, wherever the label values are known beforehand: an
   alert on `increase()` sees the first event too.
 - **Label values come from closed lists** (the inventory's names and the package's own); anything else is
   `other`. Only `worker` and `schedule` are open: the newest 100 and 60.
-- `ha_service_seconds_total` runs at least 10 s behind, since states are back-dated to the first failed probe and
-  a counter must not fall.
+- `ha_service_seconds_total` runs at least 20 s behind, since states are back-dated to the first failed probe
+  and a counter must not fall.
 
 | metric | type | labels | part | meaning |
 | --- | --- | --- | --- | --- |
@@ -48,7 +48,8 @@ _PARTS = {
 
 def page() -> str:
     """The whole page, in Markdown."""
-    return _HEAD + "\n".join([*_rows(), "", "## Buckets", "", *_buckets(), "", "## Parts", "", *_sources(), ""])
+    lines = [*_rows(), "", "## Buckets", "", *_buckets(), "", "## Parts", "", *_sources(), ""]
+    return _HEAD + "\n".join(lines)
 
 
 def _rows() -> Iterator[str]:

@@ -21,33 +21,35 @@ from ha_tasks.model.availability import (
 from ha_tasks.model.platform import Platform, Service
 from ha_tasks.monitoring.prometheus import Words, metric
 from ha_tasks.monitoring.sources import Sources
-from ha_tasks.ports.repositories import Interval, Ledger
+from ha_tasks.ports.repositories import Interval, Ledger, Observations
 
 STALE_INTERVALS = 3
-STALE_AT_LEAST_S = 5.0
-"""A judgement is fresh for three probe intervals, and never for less than a slow scheduler's pause."""
+STALE_AT_LEAST_S = 10.0
+"""A look is fresh for three probe intervals, and for two rounds of the scheduled probes that are the safety
+net below the observers."""
 SETTLED_AFTER_STALE = 2.0
 """States are back-dated to the first failed probe. After twice the stale time nothing is changed any more."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def stale_after_s(service: Service) -> float:
-    """Seconds after which a service that nobody has judged is unknown."""
+    """Seconds after which a service that nobody has looked at is unknown."""
     return max(STALE_AT_LEAST_S, STALE_INTERVALS * service.check.interval_s)
 
 
 class Services:
     """Reads the ledger; keeps in memory only what it has already added up."""
 
-    def __init__(self, platform: Platform, ledger: Ledger) -> None:
+    def __init__(self, platform: Platform, ledger: Ledger, observations: Observations) -> None:
         self._platform = platform
         self._ledger = ledger
+        self._observations = observations
         self._clock = ServiceSeconds(platform, ledger)
 
     def families(self, now: datetime) -> Iterator[Metric]:
         """The metrics of the part ``services``. Raises StoreUnreachable."""
         scores = self._ledger.scores()
-        judged = {name: at for name, (_, at) in scores.items()}
+        judged = {name: at for name, (_, at) in scores.items()} | self._looked_at(now)
         lives = lives_of(self._platform, self._ledger.intervals(now - WINDOW), judged)
         states = {name: state_at(life, now) for name, life in lives.items()}
         percentage = availability_percentage(lives.values(), now)
@@ -62,6 +64,19 @@ class Services:
             }
         )
         yield metric("ha_service_seconds_total").family(self._clock.until(now, judged))
+
+    def _looked_at(self, now: datetime) -> dict[str, datetime]:
+        """When each service was last probed, as far as that is fresh.
+
+        Every round of probes is judged. The moment that is kept beside a score does not tell it while a
+        failure lasts: it is back-dated to the first failed probe then.
+        """
+        latest = {}
+        for name, service in self._platform.services.items():
+            outcomes = self._observations.since(now - timedelta(seconds=stale_after_s(service)), name)
+            if outcomes:
+                latest[name] = max(outcome.known_at for outcome in outcomes)
+        return latest
 
 
 def integrity(sources: Sources, now: datetime) -> Iterator[Metric]:

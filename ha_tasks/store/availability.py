@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, select, update
 
 from ha_tasks.ports.repositories import Interval
-from ha_tasks.store.rows import insert
+from ha_tasks.store.rows import insert, next_value
 from ha_tasks.store.tables import availability_interval as intervals
 
 
@@ -18,7 +18,11 @@ def change_state(connection: Connection, service: str, state: str, at: datetime)
     failed probe, which is known only later. What was said about the time since ``at`` is replaced.
     """
     mine = intervals.c.service == service
-    standing = select(intervals.c.state).where(mine, intervals.c.until.is_(None)).with_for_update()
+    standing = select(intervals.c.state).where(mine, intervals.c.until.is_(None))
+    if connection.execute(standing).scalar() == state:
+        return False
+    # Observers find the same change at the same time: the row of the sequence makes them take turns.
+    next_value(connection, "availability_change")
     if connection.execute(standing).scalar() == state:
         return False
     connection.execute(delete(intervals).where(mine, intervals.c.since >= at))
@@ -29,9 +33,7 @@ def change_state(connection: Connection, service: str, state: str, at: datetime)
         until = None if before.state == state else at
         connection.execute(update(intervals).where(intervals.c.id == before.id).values(until=until))
     if before is None or before.state != state:
-        opened = insert(connection, intervals).values(service=service, state=state, since=at)
-        # Two observers may say the first word about a service at once; they say the same.
-        connection.execute(opened.on_conflict_do_nothing())
+        connection.execute(insert(connection, intervals).values(service=service, state=state, since=at))
     return True
 
 

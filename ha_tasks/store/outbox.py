@@ -41,7 +41,7 @@ def owed(posting: Posting, now: datetime, unsent_after_s: float, silent_after_s:
         return False
     if posting.offered_at is None:
         return True
-    if posting.lease_until is not None and posting.offered_at <= posting.lease_until:
+    if posting.lease_until is not None and posting.offered_at < posting.lease_until:
         return True
     if posting.sent_at is None:
         return now - posting.offered_at >= timedelta(seconds=unsent_after_s)

@@ -36,9 +36,15 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_postgres(postgres_server: PostgresServer) -> Iterator[Store]:
-    """A PostgreSQL store with its tables, shared by the tests of the contract."""
-    store = Store(postgres_server.create_database("contract"))
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """The URL of the database that the tests of the contract share."""
+    return postgres_server.create_database("contract")
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_url: str) -> Iterator[Store]:
+    """A PostgreSQL store with its tables."""
+    store = Store(postgres_url)
     store.migrate()
     yield store
     store.dispose()

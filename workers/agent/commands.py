@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -19,7 +19,6 @@ from workers.agent.warrant import Warrant
 
 _STATUS_S = 0.35
 """How long a status waits for a server that may be frozen."""
-_SYNC_NAMES = "SELECT current_setting('synchronous_standby_names')"
 
 
 class DatabaseCommands:
@@ -143,7 +142,7 @@ class DatabaseCommands:
     def rejoin(self, by: Authority, _timeout_s: float, *, upstream: str, job: str) -> Json:
         """Begins the job, or says how far it is. The work goes on when the caller does not wait."""
         self._instance.conninfo(upstream)  # refuses whoever is no peer, before anything is begun
-        return self._jobs.ask(job, by, lambda: self._rejoin(by, upstream))
+        return self._jobs.ask(job, by, lambda warrant: self._rejoin(warrant, upstream))
 
     def job(self, job: str) -> Json:
         """How far a job is."""
@@ -164,7 +163,86 @@ class DatabaseCommands:
             finally:
                 self._turn.release()
 
-    def _rejoin(self, by: Authority, upstream: str) -> Callable[[Warrant], Json]: ...
+    def _rejoin(self, warrant: Warrant, upstream: str) -> Json:
+        warrant.take(self._turn, f"the turn after another command on {self._node}")
+        try:
+            return Rejoin(self._instance, self._ledger, warrant, upstream).run()
+        finally:
+            self._turn.release()
+
+    def _promote(self, warrant: Warrant, sync_setting: str, before: Position) -> None:
+        """The mark is on the disk before anything else: a node that may have been promoted says so."""
+        self._instance.memory.note(promotion_begun=warrant.by.epoch, upstream=None)
+        self._apply_sync(warrant, sync_setting)
+        with self._ledger.acting(warrant):
+            self._instance.sql.rows("SELECT pg_promote(false)")
+        warrant.wait_until(self._is_promoted, f"{self._node} leaves recovery")
+        if self._instance.seen().at.timeline <= before.timeline:
+            raise ActionFailed(f"{self._node} left recovery without a new timeline")
+        self._instance.ensure_slots(renew=False)
+
+    def _is_promoted(self) -> bool:
+        if not self._instance.in_recovery():
+            return True
+        self._receiving.release_replay()
+        return False
+
+    def _apply_sync(self, warrant: Warrant, sync_setting: str) -> None:
+        self._instance.reconfigure(warrant, upstream=None, sync_setting=sync_setting)
+
+    def _point_to(self, warrant: Warrant, upstream: str) -> None:
+        """The setting first: a status that names the upstream too late is asked again, one too early not."""
+        self._instance.reconfigure(warrant, upstream=upstream, sync_setting="")
+        self._instance.memory.note(upstream=upstream)
+
+    def _start(self, warrant: Warrant) -> None:
+        with self._ledger.acting(warrant):
+            self._instance.launch()
+        self._instance.wait_until_open(warrant)
+
+    def _keep_conninfo(self) -> None:
+        upstream = self._instance.memory.now.upstream
+        if upstream:
+            kept = self._instance.conninfo(upstream)
+            self._instance.memory.note(kept_conninfo=kept, upstream=None)
+
+    def _follow_nobody_at_next_start(self) -> None:
+        """A stopped standby cannot confirm anything, but it must not come back as a receiver."""
+        if self._instance.is_marked_standby and not self._instance.runs:
+            self._keep_conninfo()
+            self._instance.configure(upstream=None, sync_setting="")
+
+    def _require_running(self) -> None:
+        if not self._instance.runs:
+            raise AgentRefused(f"PostgreSQL of {self._node} does not run")
+
+    def _require_sound(self) -> None:
+        unsound = self._instance.memory.now.unsound
+        if unsound:
+            raise AgentRefused(f"{self._node} can only rejoin: {unsound}")
+
+    def _require_data(self) -> None:
+        if not self._instance.has_data:
+            raise AgentRefused(f"{self._node} has no data; it can only rejoin")
+        self._require_sound()
+
+    def _require_clean_standby(self) -> None:
+        self._require_sound()
+        begun = self._instance.memory.now.promotion_begun
+        if begun is not None:
+            raise AgentRefused(f"{self._node} began a promotion in epoch {begun}; it can only rejoin")
+        if not self._instance.is_marked_standby:
+            raise AgentRefused(f"{self._node} has the data of a primary; it can only rejoin")
+
+    def _require_own_promotion(self) -> None:
+        if self._instance.memory.now.promotion_begun is None:
+            raise AgentRefused(f"{self._node} is a primary, and this agent did not promote it")
+
+    def _require_primary(self, warrant: Warrant) -> Json:
+        self._instance.wait_until_open(warrant)
+        if self._instance.in_recovery():
+            raise AgentRefused(f"{self._node} runs as a standby; it can only be promoted")
+        return {}
 
     def _seen(self) -> Seen | None:
         if not self._instance.runs:

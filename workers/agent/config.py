@@ -34,6 +34,7 @@ class PostgresConfig:
     peers: Mapping[str, str]
     run_as: tuple[str, ...]
     log: Path
+    state_dir: Path
     job_timeout_s: float
 
 
@@ -109,6 +110,7 @@ def _postgres(top: _Table, run_as: tuple[str, ...], state_dir: Path) -> Postgres
         peers=_peers(table),
         run_as=run_as,
         log=table.path("log", default=state_dir / "postgresql.log"),
+        state_dir=state_dir,
         job_timeout_s=table.seconds("job_timeout_s", default=3600.0),
     )
     table.finish()

@@ -91,7 +91,12 @@ class Instance:
 
     def seen(self, *, timeout_s: float = 2.0) -> Seen:
         """ServiceUnreachable when it does not answer in time."""
-        recovery, segment, lsn, timeline, receiving = self.sql.row(_FACTS, timeout_s=timeout_s)
+        return self.seen_through(self.sql, timeout_s=timeout_s)
+
+    @staticmethod
+    def seen_through(sql: Sql, *, timeout_s: float = 2.0) -> Seen:
+        """What the server that ``sql`` reaches says of itself."""
+        recovery, segment, lsn, timeline, receiving = sql.row(_FACTS, timeout_s=timeout_s)
         newest = int(segment[:8], 16) if segment else int(timeline or 0)
         return Seen(
             in_recovery=recovery == "t",
@@ -124,17 +129,17 @@ class Instance:
         def is_open() -> bool:
             if not self.runs:
                 raise ActionFailed(f"PostgreSQL of {self.config.node} did not start: {self._last_words()}")
-            return self._answers()
+            return self.postmaster.says_open() and self._answers()
 
-        warrant.wait_until(is_open, f"PostgreSQL of {self.config.node} takes sessions", every_s=0.03)
+        warrant.wait_until(is_open, f"PostgreSQL of {self.config.node} takes sessions")
 
     def program(self, name: str) -> str:
         """Path of a PostgreSQL program."""
         return str(self.config.bin_dir / name)
 
-    def mark_standby(self) -> None:
-        """It will start as a standby. Durable, idempotent."""
-        write_durably(self.config.data_dir / "standby.signal", "", prepare=self.hand_over)
+    def mark_standby(self, data_dir: Path | None = None) -> None:
+        """PGDATA (or ``data_dir``) will start as a standby. Durable, idempotent."""
+        write_durably((data_dir or self.config.data_dir) / "standby.signal", "", prepare=self.hand_over)
 
     def unmark_standby(self) -> None:
         """It will start as a primary. Durable, idempotent."""
@@ -172,6 +177,15 @@ class Instance:
     def superuser_conninfo(self, upstream: str) -> str:
         """How a tool reaches ``upstream`` as superuser; its password is in the passfile."""
         return self._conninfo(upstream, user=self.config.superuser)
+
+    def backup_conninfo(self, upstream: str) -> str:
+        """How pg_basebackup reaches ``upstream``.
+
+        Never under the node's name: its WAL stream would count as that standby's acknowledgement.
+        """
+        return self._conninfo(
+            upstream, user=self.config.replication_user, application_name=f"rejoin_{self.config.node}"
+        )
 
     def peer_sql(self, upstream: str) -> Sql:
         """SQL on a peer, as superuser."""

@@ -32,19 +32,34 @@ class Ledger:
         """The highest authority seen."""
         return self._highest
 
-    @contextmanager
-    def warrant(self, by: Authority, *, timeout_s: float, alone: bool = False) -> Iterator[Warrant]:
-        """Admits a command and holds its warrant open meanwhile; StaleAuthority for a lower one.
+    def open(self, by: Authority, *, timeout_s: float, alone: bool = False) -> Warrant:
+        """Admits a command; StaleAuthority for a lower one. ``close`` it in the end.
 
         Commands of lower epochs that still run are called off; with ``alone`` all other commands are.
         """
         warrant = Warrant(by, timeout_s=timeout_s)
-        self._admit(warrant, by, alone=alone)
+        with self._lock:
+            self._refuse_lower(by)
+            for other in self._open:
+                if alone or other.by.epoch < by.epoch:
+                    other.call_off(f"a command of epoch {by.epoch}, fence {by.fence} came")
+            self._raise_to(by)
+            self._open.add(warrant)
+        return warrant
+
+    def close(self, warrant: Warrant) -> None:
+        """The command has ended. Idempotent."""
+        with self._lock:
+            self._open.discard(warrant)
+
+    @contextmanager
+    def warrant(self, by: Authority, *, timeout_s: float, alone: bool = False) -> Iterator[Warrant]:
+        """``open`` and ``close`` around a command."""
+        warrant = self.open(by, timeout_s=timeout_s, alone=alone)
         try:
             yield warrant
         finally:
-            with self._lock:
-                self._open.discard(warrant)
+            self.close(warrant)
 
     def renew(self, warrant: Warrant, by: Authority) -> None:
         """Lets a running command go on in the name of ``by``; StaleAuthority for a lower one."""
@@ -63,15 +78,6 @@ class Ledger:
         with self._lock:
             warrant.check()
             yield
-
-    def _admit(self, warrant: Warrant, by: Authority, *, alone: bool) -> None:
-        with self._lock:
-            self._refuse_lower(by)
-            for other in self._open:
-                if alone or other.by.epoch < by.epoch:
-                    other.call_off(f"a command of epoch {by.epoch}, fence {by.fence} came")
-            self._raise_to(by)
-            self._open.add(warrant)
 
     def _refuse_lower(self, by: Authority) -> None:
         highest = self._highest

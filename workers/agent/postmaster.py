@@ -18,6 +18,8 @@ from ha_tasks.ports.host import Postmaster as State
 from workers.agent import processes
 
 _LEFTOVERS_S = 5.0
+_STATUS_LINE = 7
+"""Of postmaster.pid, counted from 0 (since PostgreSQL 10)."""
 
 
 class Postmaster:
@@ -90,6 +92,11 @@ class Postmaster:
             _exited(pid, timeout_s)
         self.kill_tree(timeout_s=_LEFTOVERS_S)
 
+    def says_open(self) -> bool:
+        """True once its lock file says that it takes sessions; asking it before only fills its log."""
+        lines = self._lock_file()
+        return len(lines) > _STATUS_LINE and lines[_STATUS_LINE].strip() in {"ready", "standby"}
+
     def children(self) -> frozenset[int]:
         """Pids of the postmaster's own children."""
         return frozenset(p for p in processes.holders(self._data_dir) if processes.parent(p) == self._pid)
@@ -129,10 +136,14 @@ class Postmaster:
             self._ours = None
 
     def _pid_in_file(self) -> int | None:
+        lines = self._lock_file()
+        return int(lines[0]) if lines and lines[0].strip().isdigit() else None
+
+    def _lock_file(self) -> list[str]:
         try:
-            return int((self._data_dir / "postmaster.pid").read_text().splitlines()[0])
-        except (OSError, ValueError, IndexError):
-            return None
+            return (self._data_dir / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return []
 
 
 def clean_environment() -> dict[str, str]:

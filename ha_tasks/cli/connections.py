@@ -1,0 +1,176 @@
+"""``ha-tasks check --connect``: every server that the inventory names, asked once. Reads only.
+
+Each answer is a row: what was asked, whether it is well, what it said, and what mends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+
+from ha_tasks.errors import HaTasksError
+from ha_tasks.model.balancer import ServerStatus
+from ha_tasks.model.platform import Platform, Service, ServiceKind
+from ha_tasks.model.probe import OutcomeKind, ProbeOutcome
+from ha_tasks.ports.balancer import BalancerControl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """``remedy`` is empty when it is well."""
+
+    what: str
+    ok: bool
+    said: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """The ways to the servers. A call that raises HaTasksError is an answer too.
+
+    ``entry`` asks a service through the balancer; ``broker`` None: this kind of broker is not asked.
+    """
+
+    probe: Callable[[Sequence[Service]], Sequence[ProbeOutcome]]
+    node_status: Callable[[str], object]
+    unit_status: Callable[[str, str], object]
+    balancers: Mapping[str, BalancerControl]
+    entry: Callable[[Service], object]
+    broker: Callable[[], object] | None
+    store: Callable[[], object]
+
+
+def answers(platform: Platform, lines: Lines) -> tuple[Answer, ...]:
+    """Every answer; all are asked side by side, so it takes as long as the slowest."""
+    questions: list[Callable[[], Sequence[Answer]]] = [
+        lambda: [_asked("store", lines.store, "is [store] right, and does its server run?")],
+        lambda: _broker(lines),
+        lambda: _instances(platform, lines),
+        *(_agent_question(platform, lines, host) for host in platform.hosts),
+        *(_balancer_question(platform, name, control) for name, control in lines.balancers.items()),
+        *(_entry_question(lines, service) for service in platform.services.values() if service.routing),
+    ]
+    with ThreadPoolExecutor(max_workers=len(questions), thread_name_prefix="check") as pool:
+        return tuple(chain.from_iterable(pool.map(lambda question: question(), questions)))
+
+
+def _asked(what: str, ask: Callable[[], object], remedy: str) -> Answer:
+    try:
+        ask()
+    except HaTasksError as error:
+        return Answer(what=what, ok=False, said=str(error), remedy=remedy)
+    return Answer(what=what, ok=True, said="answers")
+
+
+def _broker(lines: Lines) -> list[Answer]:
+    if lines.broker is None:
+        return [Answer(what="broker", ok=True, said="not asked: only redis and rediss can be")]
+    return [_asked("broker", lines.broker, "is [broker] right, and does its server run?")]
+
+
+def _instances(platform: Platform, lines: Lines) -> list[Answer]:
+    outcomes = lines.probe(list(platform.services.values()))
+    return [_instance(platform, outcome) for outcome in outcomes]
+
+
+def _instance(platform: Platform, outcome: ProbeOutcome) -> Answer:
+    service = platform.services[outcome.target.service]
+    instance = service.instance(outcome.target.instance)
+    what = f"services.{service.name}.instances.{instance.name} ({instance.address})"
+    if outcome.ok:
+        return Answer(what=what, ok=True, said=f"answers within {outcome.rtt_s * 1000:.0f} ms")
+    said = f"{outcome.kind}: {outcome.detail}" if outcome.detail else str(outcome.kind)
+    return Answer(what=what, ok=False, said=said, remedy=remedy_for(service, outcome))
+
+
+def remedy_for(service: Service, outcome: ProbeOutcome) -> str:
+    """What mends a probe that failed."""
+    detail = outcome.detail.lower()
+    for words, remedy in _BY_WORD:
+        if any(word in detail for word in words):
+            return remedy.format(key=f"services.{service.name}.{service.kind}")
+    if service.kind is ServiceKind.HTTP and outcome.kind is OutcomeKind.ERROR:
+        return f"is services.{service.name}.check right (path, expect_status)?"
+    return _BY_KIND[outcome.kind]
+
+
+_BY_WORD = (
+    (
+        ("password", "noauth", "wrongpass", "authentication"),
+        "put the right password where {key}.password leads",
+    ),
+    (("pg_hba", "no encryption"), "let {key}.user in: pg_hba.conf of that server"),
+    (("role ", "grant "), "create the role {key}.user and: GRANT pg_monitor TO it"),
+    (("database ",), "is {key}.database right?"),
+)
+_BY_KIND = {
+    OutcomeKind.REFUSED: "nobody listens there: start it, or mend address",
+    OutcomeKind.TIMEOUT: "is the address right, a firewall in between, or check.timeout_s too short?",
+    OutcomeKind.ERROR: "it answers, but not as it should: look into its log",
+    OutcomeKind.OK: "",
+}
+
+
+def _agent_question(platform: Platform, lines: Lines, host: str) -> Callable[[], Sequence[Answer]]:
+    remedy = "start the agent there, with the same key as agents.key; is hosts.{host}.agent right?"
+
+    def ask() -> list[Answer]:
+        here = [i for s in platform.services.values() for i in s.instances if i.host == host]
+        nodes = [i.name for i in here if platform.services[i.service].kind is ServiceKind.POSTGRES]
+        calls: list[tuple[str, Callable[[], object]]] = [
+            *((f"node {name}", lambda name=name: lines.node_status(name)) for name in nodes),
+            *((f"unit {i.unit}", lambda unit=i.unit: lines.unit_status(host, unit)) for i in here if i.unit),
+        ]
+        return [_asked(f"hosts.{host} ({what})", call, remedy.format(host=host)) for what, call in calls]
+
+    return ask
+
+
+def _entry_question(lines: Lines, service: Service) -> Callable[[], Sequence[Answer]]:
+    entry = service.routing.entry if service.routing else ""
+    remedy = f"is services.{service.name}.routing.entry the balancer's port, and is a server behind it up?"
+
+    def ask() -> list[Answer]:
+        return [_asked(f"services.{service.name}.routing ({entry})", lambda: lines.entry(service), remedy)]
+
+    return ask
+
+
+def _balancer_question(
+    platform: Platform, name: str, control: BalancerControl
+) -> Callable[[], Sequence[Answer]]:
+    def ask() -> list[Answer]:
+        try:
+            servers = control.servers()
+        except HaTasksError as error:
+            remedy = f"does HAProxy run, with a stats socket (level admin) at balancers.{name}.socket?"
+            return [Answer(what=f"balancers.{name}", ok=False, said=str(error), remedy=remedy)]
+        missing = list(_missing(platform, servers))
+        said = f"answers, {len(servers)} servers"
+        return [
+            Answer(what=f"balancers.{name}", ok=True, said=said),
+            *(
+                Answer(what=f"balancers.{name}", ok=False, said=f"has no server {each}", remedy=_ADD_SERVER)
+                for each in missing
+            ),
+        ]
+
+    return ask
+
+
+_ADD_SERVER = "add it to haproxy.cfg: server names are instance names"
+
+
+def _missing(platform: Platform, servers: Sequence[ServerStatus]) -> Iterator[str]:
+    """``backend/server`` that the inventory expects in a balancer and that it does not have."""
+    present = {(status.backend, status.server) for status in servers}
+    for service in platform.services.values():
+        routing = service.routing
+        backends = (routing.backend, routing.read_backend) if routing else ()
+        for backend in filter(None, backends):
+            for instance in service.instances:
+                if (backend, instance.name) not in present:
+                    yield f"{backend}/{instance.name}"

@@ -1,0 +1,31 @@
+"""``ha-tasks demo``: a whole platform with its guardian, on this machine."""
+
+from __future__ import annotations
+
+import click
+
+from ha_tasks.cli.session import Session, pass_session, with_home
+from ha_tasks.errors import UsageError
+
+
+@click.command("demo")
+@click.option("--detach", is_flag=True, help="Return when all is green; it goes on in the background.")
+@click.option("--stop", is_flag=True, help="Stop the demo of this home, in order.")
+@click.option("--purge", is_flag=True, help="With --stop: delete its home as well.")
+@with_home
+@pass_session
+def command(session: Session, detach: bool, stop: bool, purge: bool) -> int:
+    """Start, or stop, a whole platform with its guardian on this machine.
+
+    PostgreSQL with two standbys, a cache, three HTTP services, HAProxy, broker, workers, beat, Flower and
+    metrics: all real, all on loopback, for development only. Ctrl-C ends it.
+    """
+    if purge and not stop:
+        raise UsageError("--purge goes with --stop: ha-tasks demo --stop --purge")
+    if stop and detach:
+        raise UsageError("--stop and --detach exclude each other")
+    from ha_tasks.embedded import demo
+
+    if stop:
+        return demo.stop(session.root, purge=purge, echo=click.echo)
+    return demo.start(session.root, detach=detach, echo=click.echo)

@@ -1,0 +1,185 @@
+"""``ha-tasks playbook``: list, show and check playbooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ha_tasks.cli.lines import BAD, DIM, GOOD, HEAD, WARN, Line, columns, span
+from ha_tasks.cli.session import Session, pass_session, with_home, with_json
+from ha_tasks.errors import PlaybookError, UsageError
+from ha_tasks.model.fault import closest
+from ha_tasks.model.plain import Json
+from ha_tasks.model.playbook import Playbook
+
+if TYPE_CHECKING:
+    from ha_tasks.inventory import Inventory
+
+
+@click.group("playbook")
+def command() -> None:
+    """List, show and check playbooks: the shipped ones, and those of the inventory's directories."""
+
+
+@command.command("list")
+@with_home
+@with_json
+@pass_session
+def list_(session: Session) -> None:
+    """Every playbook, and which failure it is for."""
+    content: Json = {"playbooks": [described(playbook) for playbook in _loaded(session)]}
+    session.result(content, list_lines)
+
+
+@command.command("show")
+@click.argument("name")
+@with_home
+@with_json
+@pass_session
+def show(session: Session, name: str) -> None:
+    """One playbook with its steps, guards and gates."""
+    playbooks = {playbook.name: playbook for playbook in _loaded(session)}
+    if name not in playbooks:
+        raise UsageError(f'there is no playbook "{name}"; {closest(name, playbooks)}')
+    session.result(described(playbooks[name]), show_lines)
+
+
+@command.command("lint")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@with_home
+@with_json
+@pass_session
+def lint(session: Session, files: Sequence[Path]) -> int:
+    """Say every fault of FILES, else of every playbook. Exit status 2 when there is one."""
+    from ha_tasks.disaster_recovery.playbooks import SHIPPED, read_files, read_playbooks, slow, strangers
+
+    inventory = _inventory(session)
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise PlaybookError(f"{missing[0]} is no file; name a playbook (*.toml)")
+    own = inventory.playbook_directories if inventory else ()
+    shelf = read_files(files) if files else read_playbooks((SHIPPED, *own))
+    remarks = (
+        (*strangers(shelf.playbooks, inventory.platform), *slow(shelf.playbooks, inventory.platform))
+        if inventory
+        else ()
+    )
+    content: Json = {
+        "ok": not shelf.faults,
+        "playbooks": [playbook.name for playbook in shelf.playbooks],
+        "faults": [fault.to_json() for fault in shelf.faults],
+        "remarks": list(remarks),
+    }
+    session.result(content, lint_lines)
+    return 2 if shelf.faults else 0
+
+
+def _inventory(session: Session) -> Inventory | None:
+    """The inventory if there is one: the shipped playbooks can be read without."""
+    return session.inventory() if session.inventory_path.exists() else None
+
+
+def _loaded(session: Session) -> tuple[Playbook, ...]:
+    from ha_tasks.disaster_recovery.playbooks import load_playbooks
+
+    inventory = _inventory(session)
+    return load_playbooks(inventory.playbook_directories if inventory else ())
+
+
+def described(playbook: Playbook) -> Json:
+    """A playbook as plain JSON."""
+    return {
+        "name": playbook.name,
+        "version": playbook.version,
+        "summary": playbook.summary,
+        "recovery_type": str(playbook.recovery_type),
+        "mitigates": playbook.mitigates,
+        "priority": playbook.priority,
+        "sha256": playbook.sha256,
+        "match": {
+            "incident": str(playbook.match.incident),
+            "kind": playbook.match.kind and str(playbook.match.kind),
+            "service": playbook.match.service,
+        },
+        "guards": {
+            "cooldown_s": playbook.guards.cooldown_s,
+            "min_healthy": playbook.guards.min_healthy,
+            "max_targets": playbook.guards.max_targets,
+        },
+        "steps": [
+            {
+                "id": step.id,
+                "action": str(step.action),
+                "needs": list(step.needs),
+                "args": dict(step.args),
+                "undo": str(step.undo),
+                "timeout_s": step.timeout_s,
+                "attempts": step.attempts,
+                "point_of_no_return": step.point_of_no_return,
+            }
+            for step in playbook.steps
+        ],
+        "verify": {
+            "within_s": playbook.verify.within_s,
+            "good_probes": playbook.verify.good_probes,
+            "data": playbook.verify.data,
+            "max_latency_ratio": playbook.verify.max_latency_ratio,
+        },
+    }
+
+
+def _match(content: Json) -> str:
+    match = content["match"]
+    about = match["service"] or (f"any {match['kind']}" if match["kind"] else "any service")
+    return f"{match['incident']} of {about}"
+
+
+def list_lines(content: Json) -> Iterator[Line]:
+    """A line for each."""
+    yield from columns(
+        ["PLAYBOOK", "VERSION", "FOR", "TYPE", "WHAT IT DOES"],
+        [
+            [(p["name"], HEAD), str(p["version"]), _match(p), p["recovery_type"], p["summary"]]
+            for p in content["playbooks"]
+        ],
+    )
+
+
+def show_lines(content: Json) -> Iterator[Line]:
+    """A playbook as one reads it before trusting it."""
+    yield [(content["name"], HEAD), f" v{content['version']}: {content['summary']}"]
+    yield [
+        f"for {_match(content)}, priority {content['priority']}",
+        (f"  sha256 {content['sha256'][:12]}", DIM),
+    ]
+    guards, verify = content["guards"], content["verify"]
+    yield [f"cool-down {span(guards['cooldown_s'])}, other healthy instances needed: {guards['min_healthy']}"]
+    yield from columns(
+        ["STEP", "ACTION", "ON THE WAY BACK", "LIMIT", "ATTEMPTS", "NEEDS"],
+        [
+            [s["id"], s["action"], _undo(s), span(s["timeout_s"]), str(s["attempts"]), ", ".join(s["needs"])]
+            for s in content["steps"]
+        ],
+    )
+    data = ", data gate" if verify["data"] else ""
+    yield [f"then verified: {verify['good_probes']} good requests within {span(verify['within_s'])}{data}"]
+
+
+def _undo(step: Json) -> str:
+    if step["point_of_no_return"]:
+        return "no way back from here"
+    return "kept" if step["undo"] == "keep" else "undone"
+
+
+def lint_lines(content: Json) -> Iterator[Line]:
+    """Each fault, then each remark."""
+    for fault in content["faults"]:
+        where = f"{fault['file']}: {fault['key']}" if fault["key"] else fault["file"]
+        yield [(where, BAD), f": {fault['problem']}; {fault['mending']}"]
+    for remark in content["remarks"]:
+        yield [("note: ", WARN), remark]
+    if content["ok"]:
+        yield [("ok", GOOD), f": {', '.join(content['playbooks'])}"]

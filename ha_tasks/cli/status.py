@@ -1,0 +1,287 @@
+"""``ha-tasks status``: what is broken, since when, what is being done, what you can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+import click
+
+from ha_tasks.cli.advice import advice
+from ha_tasks.cli.incidents import described as incident_described
+from ha_tasks.cli.lines import BAD, DIM, GOOD, HEAD, WARN, Line, Part, columns, moment, since, span, state
+from ha_tasks.cli.runs import brief as run_brief
+from ha_tasks.cli.session import Records, Session, pass_session, with_home, with_json
+from ha_tasks.errors import BrokerUnreachable
+from ha_tasks.model.cluster import Cluster
+from ha_tasks.model.incident import IncidentState
+from ha_tasks.model.plain import Json
+from ha_tasks.model.platform import ManagedBy, Platform, Service, ServiceKind
+from ha_tasks.model.probe import ProbeOutcome
+from ha_tasks.names import Queue
+from ha_tasks.ports.queues import Queues
+
+SEEN_WITHIN = timedelta(seconds=5)
+"""Outcomes of probes older than this say nothing about now."""
+BELIEVED_FOR = timedelta(seconds=15)
+"""A judgement older than this is no longer believed: whoever judges is away."""
+WORKERS_SINCE = timedelta(hours=1)
+SILENT_AFTER_S = 10.0
+NOT_WELL = ("unavailable", "degraded", "unknown")
+
+
+@click.command("status")
+@with_home
+@with_json
+@pass_session
+def command(session: Session) -> None:
+    """What is broken, since when, what is being done, what you can do."""
+    # Imports every driver, which only this call needs.
+    from ha_tasks.bootstrap import queues_of
+
+    system = session.system()
+    now = system.clock.now()
+    content = gathered(system.platform, system.store, now)
+    content["queues"], content["broker_trouble"] = backlogs(queues_of(system.inventory), now)
+    session.result(content, lines)
+
+
+def gathered(platform: Platform, store: Records, now: datetime) -> Json:
+    """Everything but the queues, out of the store. Reads only."""
+    current = sorted(store.incidents.current(), key=lambda incident: incident.detected_at)
+    runs = {run.id: run for run in store.journal.active()}
+    outcomes = store.observations.since(now - SEEN_WITHIN)
+    workers = store.ledger.workers(now - WORKERS_SINCE)
+    incidents = [incident_described(incident) for incident in current]
+    for content, incident in zip(incidents, current, strict=True):
+        story = store.incidents.timeline(incident.id)
+        run = runs.get(incident.run or 0)
+        content["last_event"] = story[-1].text if story else ""
+        content["advice"] = advice(incident, run, content["last_event"])
+    return {
+        "platform": platform.name,
+        "at": now.isoformat(),
+        "switches": {name: store.limits.switch(name) for name in ("stop", "observe")},
+        "services": [_service(service, store, outcomes, now) for service in platform.services.values()],
+        "incidents": incidents,
+        "runs": [run_brief(run) for run in runs.values()],
+        "workers": [
+            {
+                "name": worker.name,
+                "kind": worker.kind,
+                "queues": list(worker.queues),
+                "pid": worker.pid,
+                "seen_s": (now - worker.heartbeat_at).total_seconds(),
+            }
+            for worker in workers
+        ],
+    }
+
+
+def backlogs(queues: Queues | None, now: datetime) -> tuple[list[Json], str]:
+    """What stands in each queue, and why that cannot be told ('' when it can)."""
+    if queues is None:
+        return [], "the lengths of its queues are not read from this kind of broker"
+    try:
+        found = queues.backlogs([str(queue) for queue in Queue])
+    except BrokerUnreachable as error:
+        return [], str(error)
+    return [
+        {
+            "queue": name,
+            "waiting": backlog.waiting,
+            "unacked": backlog.unacked,
+            "oldest_s": (now - backlog.oldest_sent_at).total_seconds() if backlog.oldest_sent_at else None,
+        }
+        for name, backlog in found.items()
+    ], ""
+
+
+def _service(service: Service, store: Records, outcomes: Sequence[ProbeOutcome], now: datetime) -> Json:
+    standing, at = _state(service.name, store, now)
+    score = store.ledger.scores().get(service.name)
+    cluster = _cluster(service, store)
+    return {
+        "name": service.name,
+        "kind": str(service.kind),
+        "managed_by": str(service.managed_by),
+        "state": standing,
+        "since": at,
+        "score": score[0] if score else None,
+        "rto_s": service.rto_s,
+        "cluster": None if cluster is None else _cluster_described(cluster),
+        "instances": [
+            {
+                "name": instance.name,
+                "address": instance.address,
+                "role": _role(instance.name, str(instance.role), cluster),
+                **_seen([o for o in outcomes if o.target.instance == instance.name]),
+                "lag_bytes": _lag(instance.name, cluster, outcomes),
+            }
+            for instance in service.instances
+        ],
+    }
+
+
+def _state(service: str, store: Records, now: datetime) -> tuple[str, str | None]:
+    """(state, since when); unknown when nobody has judged it lately."""
+    judged = store.ledger.scores().get(service)
+    standing = [i for i in store.ledger.intervals(now) if i.service == service and i.until is None]
+    if not standing:
+        return "unknown", None
+    latest = max(standing, key=lambda interval: interval.since)
+    if judged is not None and now - judged[1] > BELIEVED_FOR and latest.state != "unknown":
+        return "unknown", judged[1].isoformat()
+    return latest.state, latest.since.isoformat()
+
+
+def _cluster(service: Service, store: Records) -> Cluster | None:
+    if service.kind is not ServiceKind.POSTGRES:
+        return None
+    try:
+        return store.clusters.get(service.name)
+    except KeyError:
+        return None
+
+
+def _cluster_described(cluster: Cluster) -> Json:
+    return {
+        "primary": cluster.primary,
+        "epoch": cluster.epoch,
+        "state": str(cluster.state),
+        "sync": [each.setting() for each in cluster.sets],
+    }
+
+
+def _role(name: str, configured: str, cluster: Cluster | None) -> str:
+    """What it is recorded to be; a PostgreSQL node's role is not configured."""
+    if cluster is None:
+        return configured
+    return "primary" if name == cluster.primary else "standby"
+
+
+def _lag(name: str, cluster: Cluster | None, outcomes: Sequence[ProbeOutcome]) -> int | None:
+    """How far a standby's WAL is behind the primary's, by the latest probes; None when it is not known."""
+    if cluster is None or name == cluster.primary:
+        return None
+    lsns = {o.target.instance: o.facts.get("lsn") for o in outcomes if o.ok}
+    primary, own = lsns.get(cluster.primary), lsns.get(name)
+    return None if primary is None or own is None else max(0, int(primary) - int(own))
+
+
+def _seen(outcomes: Sequence[ProbeOutcome]) -> Json:
+    """How the latest probe of each vantage ended: one that fails is told, whoever else is content."""
+    latest: dict[str, ProbeOutcome] = {outcome.vantage: outcome for outcome in outcomes}
+    failing = [outcome for outcome in latest.values() if not outcome.ok]
+    if not latest:
+        return {"seen": None, "detail": "", "vantages": 0}
+    worst = failing[-1] if failing else next(iter(latest.values()))
+    return {"seen": str(worst.kind), "detail": worst.detail, "vantages": len(latest)}
+
+
+def lines(content: Json) -> Iterator[Line]:
+    """The worst first; a person at three in the morning reads the top."""
+    now = content["at"]
+    yield from _headline(content)
+    for incident in content["incidents"]:
+        yield from _incident_lines(incident, content["runs"], now)
+    yield []
+    yield from _service_lines(content["services"], now)
+    yield []
+    yield from _worker_lines(content["workers"])
+    yield from _queue_lines(content)
+
+
+def _headline(content: Json) -> Iterator[Line]:
+    ill = [s for s in content["services"] if s["state"] in NOT_WELL]
+    urgent = [i["id"] for i in content["incidents"] if i["state"] == IncidentState.ESCALATED]
+    verdict: Part = ("all services are available", GOOD)
+    if ill:
+        verdict = (", ".join(f"{s['name']} is {s['state']}" for s in ill), BAD)
+    yield [(content["platform"], HEAD), f"  {moment(content['at'])} UTC  ", verdict]
+    if urgent:
+        yield [(f"a person is needed for {', '.join(f'I-{each}' for each in urgent)}", BAD)]
+    for name, who in content["switches"].items():
+        if who is not None:
+            yield [(f"switch {name} is engaged by {who}", WARN), ": nothing is recovered; ha-tasks switch on"]
+    if not any(w["seen_s"] <= SILENT_AFTER_S for w in content["workers"]):
+        yield [("no worker has reported lately", BAD), ": nothing is watched or recovered; start the workers"]
+
+
+def _incident_lines(incident: Json, runs: Sequence[Json], now: str) -> Iterator[Line]:
+    ended = incident["state"] in ("mitigated", "escalated")
+    yield []
+    yield [(f"I-{incident['id']}", HEAD), " ", state(incident["state"]), f"  {incident['summary']}"]
+    yield [f"     down since {moment(incident['fault_at'], now)} ({since(incident['fault_at'], now)})"]
+    for run in runs:
+        if run["id"] == incident["run"]:
+            yield [f"     run {run['id']} {run['playbook']}: ", state(run["state"]), f", {run['where']}"]
+    if ended or not any(run["id"] == incident["run"] for run in runs):
+        yield [f"     last: {incident['last_event']}"]
+    yield [("     you can: ", DIM), incident["advice"]]
+
+
+def _service_lines(services: Sequence[Json], now: str) -> Iterator[Line]:
+    yield from columns(
+        ["SERVICE", "KIND", "STATE", "SINCE", "SCORE", "INSTANCES"],
+        [
+            [
+                (s["name"], HEAD),
+                s["kind"],
+                state(s["state"]),
+                moment(s["since"], now),
+                "-" if s["score"] is None else f"{s['score']:.2f}",
+                "  ".join(_instance(i) for i in s["instances"]),
+            ]
+            for s in services
+        ],
+    )
+    for service in services:
+        cluster = service["cluster"]
+        if cluster is not None:
+            synchronous = " and ".join(cluster["sync"]) or "nobody"
+            text = f", epoch {cluster['epoch']}, commits wait for {synchronous}"
+            yield [f"{service['name']}: primary {cluster['primary']}, ", state(cluster["state"]), text]
+        elif service["kind"] == ServiceKind.POSTGRES:
+            yield [f"{service['name']}: ", ("no primary is recorded yet", WARN)]
+        if service["managed_by"] != ManagedBy.HA_TASKS:
+            yield [f"{service['name']}: managed by {service['managed_by']}, only watched here"]
+
+
+def _instance(instance: Json) -> str:
+    """``pg1 primary ok``, ``web1 active refused``, ``web3 spare ?`` (nobody has looked).
+
+    A standby that is behind says by how much.
+    """
+    lag = f" -{instance['lag_bytes']} B" if instance["lag_bytes"] else ""
+    return f"{instance['name']} {instance['role']} {instance['seen'] or '?'}{lag}"
+
+
+def _worker_lines(workers: Sequence[Json]) -> Iterator[Line]:
+    yield from columns(
+        ["PROCESS", "KIND", "PID", "SEEN", "QUEUES"],
+        [
+            [
+                w["name"],
+                w["kind"],
+                str(w["pid"]),
+                (f"{span(w['seen_s'])} ago", BAD if w["seen_s"] > SILENT_AFTER_S else GOOD),
+                " ".join(w["queues"]),
+            ]
+            for w in workers
+        ],
+    )
+
+
+def _queue_lines(content: Json) -> Iterator[Line]:
+    if content.get("broker_trouble"):
+        yield [("queues: ", WARN), str(content["broker_trouble"])]
+        return
+    waiting = [q for q in content.get("queues", ()) if q["waiting"] or q["unacked"]]
+    if not waiting and content.get("queues"):
+        yield ["queues: empty"]
+    for queue in waiting:
+        oldest = "" if queue["oldest_s"] is None else f", the oldest for {span(queue['oldest_s'])}"
+        yield [
+            f"queue {queue['queue']}: {queue['waiting']} waiting{oldest}, {queue['unacked']} being worked on"
+        ]

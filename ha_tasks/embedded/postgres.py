@@ -1,0 +1,217 @@
+"""The PostgreSQL cluster of the stack: founded at the first start, brought up again at a later one.
+
+Only the host agents start PostgreSQL; this asks them, with the authority that is recorded in the store.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ha_tasks.adapters.deadline import Deadline
+from ha_tasks.adapters.postgres_session import Login, Session
+from ha_tasks.embedded.background import side_by_side
+from ha_tasks.embedded.binaries import Binary
+from ha_tasks.embedded.home import Home
+from ha_tasks.embedded.inventory import APP_ROLE, CLUSTER, CONTROL_ROLE, DATABASE, NODES
+from ha_tasks.embedded.node_files import REPLICATION_ROLE, SUPERUSER
+from ha_tasks.embedded.secret_files import read, write_private
+from ha_tasks.embedded.unprivileged import Way, give
+from ha_tasks.errors import ServiceUnreachable, StartFailed
+from ha_tasks.model.cluster import Cluster, ClusterState, sync_set_of
+from ha_tasks.ports.host import Authority
+
+if TYPE_CHECKING:
+    from ha_tasks.bootstrap import System
+
+FIRST_PRIMARY = NODES[0]
+INITDB_TIMEOUT_S = 60.0
+SQL_TIMEOUT_S = 10.0
+REJOIN_TIMEOUT_S = 90.0
+STREAMING_TIMEOUT_S = 30.0
+SHUTDOWN_TIMEOUT_S = 6.0
+
+
+def make_first_data(home: Home, binary: Binary, way: Way) -> None:
+    """``initdb`` of the first primary, unless it has data. Idempotent: it appears whole or not at all.
+
+    It is not synced (``-N``): what the cluster is founded on is synced by the first checkpoint.
+    """
+    data_dir = home.data_dir(FIRST_PRIMARY)
+    if data_dir.exists():
+        return
+    fresh = data_dir.with_name("data.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    password_file = home.conf_dir(FIRST_PRIMARY) / "initdb-password"
+    write_private(password_file, read(home.secret("pg-superuser")) + "\n")
+    give(password_file, way)
+    try:
+        _initdb(home, binary, way, fresh, password_file)
+    finally:
+        password_file.unlink()
+    fresh.rename(data_dir)
+
+
+def _initdb(home: Home, binary: Binary, way: Way, fresh: Path, password_file: Path) -> None:
+    settings = ("-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "-N", "--no-instructions")
+    command = [*way.prefix, str(binary.directory / "initdb"), "-D", str(fresh), *settings]
+    try:
+        done = subprocess.run(
+            [*command, f"--pwfile={password_file}"],
+            capture_output=True,
+            text=True,
+            timeout=INITDB_TIMEOUT_S,
+            check=False,
+            cwd=fresh.parent,
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StartFailed(f"initdb was not done within {INITDB_TIMEOUT_S:g} s") from error
+    home.log_of("initdb").write_text(done.stdout + done.stderr)
+    if done.returncode:
+        last_lines = "\n".join(f"    {line}" for line in done.stderr.splitlines()[-5:])
+        raise StartFailed(f"initdb failed with status {done.returncode}:\n{last_lines}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresCluster:
+    """Brings the cluster up through the agents. Every method is idempotent."""
+
+    home: Home
+    system: System
+    ports: dict[str, int]
+
+    def bring_up(self) -> None:
+        """Returns once a primary and its standbys stream. Raises an error of the tree."""
+        try:
+            cluster = self.system.store.clusters.get(CLUSTER)
+        except KeyError:
+            self._found()
+        else:
+            self._resume(cluster)
+
+    def _found(self) -> None:
+        """The recorded row is written last: until then a later start does all of this again."""
+        by = self._authority(epoch=1)
+        standbys = tuple(node for node in NODES if node != FIRST_PRIMARY)
+        sync_set = sync_set_of(standbys)
+        self.system.agents.start_primary(FIRST_PRIMARY, "", by)
+        self._make_roles()
+        self._rejoin(standbys, FIRST_PRIMARY, by)
+        self.system.agents.set_sync(FIRST_PRIMARY, sync_set.setting(), by)
+        self._await_streaming(FIRST_PRIMARY, standbys)
+        cluster = Cluster(
+            name=CLUSTER, epoch=1, primary=FIRST_PRIMARY, state=ClusterState.STEADY, sets=(sync_set,)
+        )
+        self.system.store.clusters.register(cluster, self.system.clock.now())
+
+    def _resume(self, cluster: Cluster) -> None:
+        by = self._authority(epoch=cluster.epoch)
+        others = tuple(node for node in NODES if node != cluster.primary)
+        if cluster.state is ClusterState.FAILING:
+            # Who may become primary is for the interrupted run to decide: it goes on with the workers.
+            side_by_side(others, lambda node: self.system.agents.start_standby(node, cluster.primary, by))
+            return
+        self.system.agents.start_primary(cluster.primary, cluster.sets[-1].setting(), by)
+        self._rejoin(others, cluster.primary, by)
+        self._await_streaming(cluster.primary, others)
+
+    def _authority(self, *, epoch: int) -> Authority:
+        """Of the recorded epoch, above every command that was given in it before."""
+        return Authority(epoch=epoch, fence=self.system.store.journal.next_fence(self.system.clock.now()))
+
+    def _rejoin(self, nodes: Iterable[str], upstream: str, by: Authority) -> None:
+        def rejoin(node: str) -> None:
+            job = f"start-{by.fence}-{node}"
+            self.system.agents.rejoin(node, upstream, by, job, timeout_s=REJOIN_TIMEOUT_S)
+
+        side_by_side(nodes, rejoin)
+
+    def _await_streaming(self, primary: str, standbys: Sequence[str]) -> None:
+        service = self.system.platform.services[CLUSTER]
+        deadline = time.monotonic() + STREAMING_TIMEOUT_S
+        streaming: frozenset[str] = frozenset()
+        while not streaming.issuperset(standbys):
+            if time.monotonic() > deadline:
+                missing = ", ".join(sorted(set(standbys) - streaming))
+                raise StartFailed(f"{missing} does not stream from {primary}: see {self.home.logs}")
+            with suppress(ServiceUnreachable):  # it is asked again until the deadline
+                streaming = self.system.control.streaming(service, service.instance(primary))
+            time.sleep(0.05)
+
+    def _make_roles(self) -> None:
+        """The roles and the database, with their passwords; what is there is set right."""
+        within = Deadline(self.system.clock, SQL_TIMEOUT_S)
+        login = Login(user=SUPERUSER, database="postgres", password=self._secret("pg-superuser"))
+        address = f"127.0.0.1:{self.ports[FIRST_PRIMARY]}"
+        with Session(address, login, within=within, statement_timeout_s=SQL_TIMEOUT_S) as session:
+            # A statement that fails would be logged, with the password in it.
+            session.query("SET log_min_error_statement = panic", within=within)
+            for statement in self._statements():
+                session.query(statement, within=within)
+            if not session.query("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE, within=within):
+                session.query(f"CREATE DATABASE {DATABASE} OWNER {APP_ROLE}", within=within)
+            session.query(f"GRANT CREATE ON DATABASE {DATABASE} TO {CONTROL_ROLE}", within=within)
+
+    def _statements(self) -> Iterable[str]:
+        for role, secret in (
+            (REPLICATION_ROLE, "pg-replication"),
+            (CONTROL_ROLE, "pg-control"),
+            (APP_ROLE, "pg-app"),
+        ):
+            yield (
+                f"DO $do$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') "
+                f"THEN CREATE ROLE {role}; END IF; END $do$"
+            )
+            yield f"ALTER ROLE {role} LOGIN PASSWORD {_literal(self._secret(secret))}"
+        yield f"ALTER ROLE {REPLICATION_ROLE} REPLICATION"
+        yield f"GRANT pg_monitor, pg_checkpoint, pg_signal_backend TO {CONTROL_ROLE}"
+
+    def _secret(self, name: str) -> str:
+        return read(self.home.secret(name))
+
+
+def _literal(text: str) -> str:
+    """A string constant; what is special in it is taken literally, as is the default since 9.1."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def shut_down(home: Home) -> None:
+    """Fast shutdown of every node; idempotent. What does not end in time is swept up by the caller.
+
+    The primary first, while its standbys are there: they get its last record, and need no rewind later.
+    """
+    for nodes in (
+        [node for node in NODES if not _is_standby(home, node)],
+        [node for node in NODES if _is_standby(home, node)],
+    ):
+        pids = [pid for node in nodes if (pid := postmaster_pid(home, node)) is not None]
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)
+        deadline = time.monotonic() + SHUTDOWN_TIMEOUT_S
+        while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+def postmaster_pid(home: Home, node: str) -> int | None:
+    """Pid of the node's postmaster, None when none runs; a pid that was used again is none."""
+    data_dir = home.data_dir(node)
+    try:
+        pid = int((data_dir / "postmaster.pid").read_text().partition("\n")[0])
+        works_there = Path(f"/proc/{pid}/cwd").resolve() == data_dir
+    except (OSError, ValueError):
+        return None
+    return pid if works_there and Path(f"/proc/{pid}").exists() else None
+
+
+def _is_standby(home: Home, node: str) -> bool:
+    return (home.data_dir(node) / "standby.signal").exists()

@@ -1,0 +1,187 @@
+"""One contract for PostgreSQL seen by SQL: the fake, and a real primary with its standby."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import psycopg
+import pytest
+
+from ha_tasks.adapters.postgres import SqlPostgresControl
+from ha_tasks.errors import ActionFailed, ServiceUnreachable, UsageError
+from ha_tasks.model.platform import Instance, Service
+from ha_tasks.ports.postgres import PostgresControl
+from tests.fakes.postgres import FakeNode, FakePostgresControl
+from tests.postgres_pair import PASSWORD, USER, PostgresPair, password, running_pair
+from tests.scripted_server import hang, scripted
+from tests.servers import free_port
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresPair]:
+    with running_pair(tmp_path_factory.mktemp("pair")) as started:
+        yield started
+
+
+@dataclass
+class Scene:
+    """A cluster of the primary pg1 and its standby pg2."""
+
+    control: PostgresControl
+    service: Service
+
+    @property
+    def primary(self) -> Instance:
+        return self.service.instance("pg1")
+
+    @property
+    def standby(self) -> Instance:
+        return self.service.instance("pg2")
+
+    def write(self, token: str, entry: str | None = None) -> str:
+        return self.control.write_canary(self.service, entry or self.primary.address, token, 2.0)
+
+
+def _fake(pair: PostgresPair) -> PostgresControl:
+    service = pair.service
+    entries = {instance.address: instance.name for instance in service.instances}
+    nodes = {"pg1": FakeNode(primary=True, standbys={"pg2": 0x4000000}), "pg2": FakeNode()}
+    return FakePostgresControl(nodes, dict(entries))
+
+
+@pytest.fixture(params=["fake", "real"])
+def scene(request: pytest.FixtureRequest, pair: PostgresPair) -> Scene:
+    real = SqlPostgresControl(password=password, timeout_s=1.0)
+    return Scene(control=_fake(pair) if request.param == "fake" else real, service=pair.service)
+
+
+def test_a_write_moves_the_flush_position(scene: Scene) -> None:
+    before = scene.control.flush_lsn(scene.service, scene.primary)
+    scene.write("moves")
+
+    assert scene.control.flush_lsn(scene.service, scene.primary) > before > 0
+
+
+def test_a_standby_has_no_flush_position_of_a_primary(scene: Scene) -> None:
+    with pytest.raises(ServiceUnreachable):
+        scene.control.flush_lsn(scene.service, scene.standby)
+
+
+def test_the_standby_streams(scene: Scene) -> None:
+    assert scene.control.streaming(scene.service, scene.primary) == {"pg2"}
+
+
+def test_nobody_streams_from_a_standby(scene: Scene) -> None:
+    assert scene.control.streaming(scene.service, scene.standby) == frozenset()
+
+
+def test_the_standby_flushes_what_was_written(scene: Scene) -> None:
+    scene.write("flushed")
+    lsn = scene.control.flush_lsn(scene.service, scene.primary)
+    deadline = time.monotonic() + 5
+    while "pg2" not in scene.control.flushed_past(scene.service, scene.primary, lsn):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+    assert scene.control.flushed_past(scene.service, scene.primary, lsn + (1 << 40)) == frozenset()
+
+
+def test_a_checkpoint_may_be_taken_twice(scene: Scene) -> None:
+    scene.control.checkpoint(scene.service, scene.primary)
+    scene.control.checkpoint(scene.service, scene.primary)
+
+
+def test_the_node_that_took_the_canary_is_named_each_time(scene: Scene) -> None:
+    assert [scene.write("same"), scene.write("same"), scene.write("other")] == ["pg1"] * 3
+
+
+def test_a_standby_behind_the_entry_takes_no_canary(scene: Scene) -> None:
+    with pytest.raises(ServiceUnreachable):
+        scene.write("nowhere", scene.standby.address)
+
+
+def test_nobody_behind_the_entry_is_unreachable(scene: Scene) -> None:
+    with pytest.raises(ServiceUnreachable):
+        scene.write("nowhere", f"127.0.0.1:{free_port()}")
+
+
+# What only a real server can show.
+
+
+@pytest.fixture
+def real(pair: PostgresPair) -> Scene:
+    return Scene(control=SqlPostgresControl(password=password, timeout_s=0.3), service=pair.service)
+
+
+def test_an_ended_wal_sender_comes_back_by_itself(real: Scene, pair: PostgresPair) -> None:
+    with psycopg.connect(pair.primary.dsn(), autocommit=True) as watching:
+        before = watching.execute("SELECT pid FROM pg_stat_replication").fetchall()
+
+        real.control.end_walsenders(real.service, real.primary, ["pg2", "pg3"])
+
+        pair.await_streaming()
+        assert watching.execute("SELECT pid FROM pg_stat_replication").fetchall() != before
+
+
+def test_the_first_canaries_may_be_written_at_the_same_moment(real: Scene, pair: PostgresPair) -> None:
+    pair.primary.execute("DROP SCHEMA IF EXISTS ha CASCADE", "app")
+    together, nodes = threading.Barrier(4), []
+
+    def write(token: str) -> None:
+        together.wait(5)
+        nodes.append(real.write(token))
+
+    threads = [threading.Thread(target=write, args=(f"first-{no}",)) for no in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert nodes == ["pg1"] * 4
+
+
+def test_canaries_of_long_ago_are_forgotten(real: Scene, pair: PostgresPair) -> None:
+    real.write("old")
+    pair.primary.execute("UPDATE ha.canary SET written_at = now() - interval '2 hours'", "app")
+
+    real.write("new")
+
+    with psycopg.connect(pair.primary.dsn("app")) as connection:
+        assert connection.execute("SELECT token FROM ha.canary").fetchall() == [("new",)]
+
+
+def test_a_missing_right_is_for_a_person_to_mend(real: Scene, pair: PostgresPair) -> None:
+    pair.primary.execute(f"REVOKE pg_checkpoint FROM {USER}")
+    try:
+        with pytest.raises(ActionFailed, match="permission denied"):
+            real.control.checkpoint(real.service, real.primary)
+    finally:
+        pair.primary.execute(f"GRANT pg_checkpoint TO {USER}")
+
+
+def test_a_wrong_password_is_told_without_the_password(pair: PostgresPair) -> None:
+    control = SqlPostgresControl(password=lambda _: "a wrong one")
+    with pytest.raises(ServiceUnreachable, match="password authentication failed") as caught:
+        control.streaming(pair.service, pair.service.instance("pg1"))
+
+    assert "a wrong one" not in f"{caught.value!r} {vars(control)!r}"
+    assert PASSWORD not in repr(vars(SqlPostgresControl(password=password)))
+
+
+def test_a_silent_server_is_given_up_by_the_deadline(real: Scene) -> None:
+    with scripted(hang) as silent:
+        node = replace(real.primary, address=silent)
+        begun = time.monotonic()
+        with pytest.raises(ServiceUnreachable):
+            real.control.streaming(real.service, node)
+        assert time.monotonic() - begun < 0.5
+
+
+def test_a_service_that_is_no_database_is_an_error_of_usage(real: Scene) -> None:
+    bare = replace(real.service, postgres=None)
+
+    with pytest.raises(UsageError, match="db is no PostgreSQL service"):
+        real.control.streaming(bare, real.primary)

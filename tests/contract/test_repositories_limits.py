@@ -1,0 +1,154 @@
+"""The contract of cool-downs, switches, refusals, clusters and wanted servers: on all three stores."""
+
+from __future__ import annotations
+
+import pytest
+
+from ha_tasks.errors import StaleEpoch
+from ha_tasks.model.balancer import ServerState
+from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet, Unfinished, sync_set_of
+from tests.contract.conftest import AnyStore
+from tests.contract.test_repositories_incidents import opened
+from tests.plans import NOW, at
+
+
+def test_a_cool_down_is_of_one_scope_and_playbook(store: AnyStore):
+    store.limits.cool("db", "failover", at(600))
+
+    assert store.limits.cooling("db", "failover") == at(600)
+    assert store.limits.cooling("db", "rejoin") is None
+    assert store.limits.cooling("web", "failover") is None
+
+
+def test_an_acknowledgement_ends_every_cool_down_of_its_scope(store: AnyStore):
+    store.limits.cool("db", "rejoin", at(600))
+    store.limits.cool("db", "failover", at(300))
+    store.limits.cool("db", "over by itself", at(5))
+    store.limits.cool("web", "restart", at(600))
+
+    assert store.limits.acknowledge("db", at(10), "anna") == ("failover", "rejoin")
+
+    assert store.limits.cooling("db", "failover") is None
+    assert store.limits.cooling("web", "restart") == at(600)
+    assert store.limits.acknowledge("db", at(11), "anna") == ()
+
+
+def test_a_cool_down_that_was_acknowledged_can_begin_anew(store: AnyStore):
+    store.limits.cool("db", "failover", at(300))
+    store.limits.acknowledge("db", at(10), "anna")
+
+    store.limits.cool("db", "failover", at(900))
+
+    assert store.limits.cooling("db", "failover") == at(900)
+
+
+def test_a_switch_says_who_engaged_it(store: AnyStore):
+    assert store.limits.switch("stop") is None
+    store.limits.set_switch("stop", True, "anna", "maintenance of the racks", NOW)
+    assert store.limits.switch("stop") == "anna"
+    assert store.limits.switch("observe") is None
+    store.limits.set_switch("stop", False, "ben", "done", at(60))
+    assert store.limits.switch("stop") is None
+
+
+def test_a_refusal_is_new_once_per_incident_and_guard(store: AnyStore):
+    first = opened(store.incidents, key="first").id
+    second = opened(store.incidents, key="second").id
+
+    new = [
+        store.limits.refused(first, "cool_down", "600 s left", at(1)),
+        store.limits.refused(first, "cool_down", "599 s left", at(2)),
+        store.limits.refused(first, "blind", "no vantages", at(3)),
+        store.limits.refused(second, "cool_down", "598 s left", at(3)),
+    ]
+
+    assert new == [True, False, True, True]
+
+
+CLUSTER = Cluster(
+    name="db",
+    epoch=1,
+    primary="pg1",
+    state=ClusterState.STEADY,
+    sets=(sync_set_of(["pg2", "pg3"]),),
+)
+
+
+def test_a_cluster_is_registered_once(store: AnyStore):
+    with pytest.raises(KeyError):
+        store.clusters.get("db")
+
+    assert store.clusters.register(CLUSTER, NOW) == CLUSTER
+    other = Cluster(name="db", epoch=7, primary="pg3", state=ClusterState.PAUSED, sets=())
+    assert store.clusters.register(other, at(1)) == CLUSTER
+    assert store.clusters.get("db") == CLUSTER
+
+
+def test_a_cluster_changes_only_at_the_expected_epoch(store: AnyStore):
+    store.clusters.register(CLUSTER, NOW)
+
+    opened_epoch = store.clusters.advance("db", 1, at(1), new_epoch=True, state=ClusterState.FAILING)
+
+    assert (opened_epoch.epoch, opened_epoch.state) == (2, ClusterState.FAILING)
+    assert (opened_epoch.primary, opened_epoch.sets) == (CLUSTER.primary, CLUSTER.sets)
+    with pytest.raises(StaleEpoch, match="epoch 2, not 1"):
+        store.clusters.advance("db", 1, at(2), new_epoch=True)
+    with pytest.raises(StaleEpoch):
+        store.clusters.advance("db", 3, at(2), new_epoch=False)
+    assert store.clusters.get("db") == opened_epoch
+
+
+def test_what_is_given_is_changed_and_what_is_none_is_left(store: AnyStore):
+    store.clusters.register(CLUSTER, NOW)
+    unfinished = Unfinished(epoch=1, candidate="pg2", sync_set=SyncSet(quorum=1, members=("pg3", "pg1")))
+    sets = (sync_set_of(["pg2", "pg3"]), sync_set_of(["pg3"]), sync_set_of([]))
+
+    store.clusters.advance("db", 1, at(1), new_epoch=False, sets=sets, unfinished=[unfinished])
+    store.clusters.advance("db", 1, at(2), new_epoch=False, primary="pg2")
+
+    now = store.clusters.get("db")
+    assert (now.epoch, now.primary, now.state) == (1, "pg2", ClusterState.STEADY)
+    assert (now.sets, now.unfinished) == (sets, (unfinished,))
+    cleared = store.clusters.advance("db", 1, at(3), new_epoch=False, sets=[], unfinished=[])
+    assert (cleared.sets, cleared.unfinished) == ((), ())
+
+
+def test_a_cluster_that_is_not_there_cannot_advance(store: AnyStore):
+    with pytest.raises(KeyError):
+        store.clusters.advance("db", 1, NOW, new_epoch=True)
+
+
+def test_wanted_servers_are_set_together_under_one_generation(store: AnyStore):
+    assert store.wanted.all() == ()
+
+    store.wanted.want(
+        {("web", "web3"): ServerState.READY, ("web", "web1"): ServerState.MAINT}, "web1 is dead", NOW
+    )
+    wanted = store.wanted.want({("web", "web1"): ServerState.READY}, "web1 is back", at(9))
+
+    assert [(w.backend, w.server, w.state, w.generation, w.reason) for w in wanted] == [
+        ("web", "web1", ServerState.READY, 2, "web1 is back"),
+        ("web", "web3", ServerState.READY, 1, "web1 is dead"),
+    ]
+    assert store.wanted.all() == wanted
+
+
+def test_no_change_is_no_generation(store: AnyStore):
+    store.wanted.want({}, "nothing", NOW)
+    wanted = store.wanted.want({("web", "web1"): ServerState.DRAIN}, "slowly", NOW)
+
+    assert [w.generation for w in wanted] == [1]
+
+
+def test_reports_of_drills_are_kept_newest_first(store: AnyStore):
+    numbers = [
+        store.drills.add("lose-primary", verdict, {"verdict": verdict, "lost": None}, at(second))
+        for second, verdict in enumerate(["FAIL", "PASS"])
+    ]
+
+    assert numbers == [1, 2]
+    assert store.drills.latest() == (
+        (2, at(1), {"verdict": "PASS", "lost": None}),
+        (1, at(0), {"verdict": "FAIL", "lost": None}),
+    )
+    assert len(store.drills.latest(limit=1)) == 1

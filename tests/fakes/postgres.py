@@ -1,0 +1,67 @@
+"""A PostgreSQL cluster seen by SQL, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from ha_tasks.errors import ServiceUnreachable
+from ha_tasks.model.platform import Instance, Service
+
+
+@dataclass
+class FakeNode:
+    """``standbys``: who streams from it -> flush position there, in bytes."""
+
+    flush_lsn: int = 0x3000000
+    primary: bool = False
+    reachable: bool = True
+    standbys: dict[str, int] = field(default_factory=dict)
+    checkpoints: int = 0
+    ended: list[str] = field(default_factory=list)
+
+
+class FakePostgresControl:
+    """See ports/postgres.py. ``entries``: entry (host:port) -> the node behind it; None: nobody answers."""
+
+    def __init__(self, nodes: dict[str, FakeNode], entries: dict[str, str | None] | None = None) -> None:
+        self.nodes = nodes
+        self.entries = entries or {}
+        self.canaries: dict[tuple[str, str], str] = {}
+
+    def flush_lsn(self, service: Service, node: Instance) -> int:
+        return self._primary(node.name).flush_lsn
+
+    def flushed_past(self, service: Service, primary: Instance, lsn: int) -> frozenset[str]:
+        standbys = self._asked(primary.name).standbys
+        return frozenset(name for name, flushed in standbys.items() if flushed >= lsn)
+
+    def streaming(self, service: Service, primary: Instance) -> frozenset[str]:
+        return frozenset(self._asked(primary.name).standbys)
+
+    def checkpoint(self, service: Service, primary: Instance) -> None:
+        self._asked(primary.name).checkpoints += 1
+
+    def end_walsenders(self, service: Service, primary: Instance, names: Collection[str]) -> None:
+        self._asked(primary.name).ended += sorted(names)
+
+    def write_canary(self, service: Service, entry: str, token: str, timeout_s: float) -> str:
+        name = self.entries.get(entry)
+        if name is None:
+            raise ServiceUnreachable(f"nobody answers at {entry}")
+        node = self._primary(name)
+        node.flush_lsn += 128
+        self.canaries[service.name, token] = name
+        return name
+
+    def _primary(self, name: str) -> FakeNode:
+        node = self._asked(name)
+        if not node.primary:
+            raise ServiceUnreachable(f"{name} is in recovery")
+        return node
+
+    def _asked(self, name: str) -> FakeNode:
+        node = self.nodes[name]
+        if not node.reachable:
+            raise ServiceUnreachable(f"{name} does not answer")
+        return node

@@ -1,0 +1,109 @@
+"""The verdict of a drill: what was not seen is INCONCLUSIVE, what was wrong is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ha_tasks.model.drill import DrillReport, DrillVerdict, Expected, Observed, judge_drill
+from ha_tasks.model.incident import IncidentState
+from ha_tasks.model.run import RunState
+from tests.unit.builders import T0
+
+EXPECTED = Expected(
+    incident=IncidentState.RESOLVED,
+    run=RunState.SUCCEEDED,
+    unchanged=("primary.db",),
+    grown_by_one=("timeline.db",),
+)
+GOOD = Observed(
+    incident=IncidentState.RESOLVED,
+    run=RunState.SUCCEEDED,
+    outage_s=1.5,
+    rto_s=30.0,
+    acked_after=100,
+    failed=7,
+    lost=0,
+    stale=0,
+    before={"timeline.db": 3, "primary.db": "pg1"},
+    after={"timeline.db": 4, "primary.db": "pg1"},
+)
+
+
+def test_what_came_as_expected_passes():
+    assert judge_drill(EXPECTED, GOOD) == (DrillVerdict.PASS, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"incident": IncidentState.ESCALATED}, "the incident is escalated, expected resolved"),
+        ({"run": RunState.ROLLED_BACK}, "the run is rolled_back, expected succeeded"),
+        ({"lost": 2}, "2 acknowledged writes are lost"),
+        ({"stale": 1}, "1 writes were acknowledged by a superseded primary"),
+        ({"acked_after": 0}, "nothing was acknowledged after the fault"),
+        ({"outage_s": 31.0}, "the outage of 31.0 s is above the objective of 30 s"),
+        ({"after": {"timeline.db": 5, "primary.db": "pg1"}}, "the effect was not applied once"),
+        ({"after": {"primary.db": "pg1"}}, "the effect was not applied once"),
+        ({"after": {"timeline.db": 4, "primary.db": "pg2"}}, "primary.db was pg1 and is pg2"),
+    ],
+)
+def test_what_is_wrong_fails_and_is_named(change, text):
+    verdict, reasons = judge_drill(EXPECTED, replace(GOOD, **change))
+
+    assert verdict is DrillVerdict.FAIL
+    assert any(text in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"incident": None}, "no incident was opened"),
+        ({"run": None}, "no run was started"),
+        ({"lost": None}, "acknowledged writes could not be read back"),
+    ],
+)
+def test_what_was_not_seen_is_inconclusive_and_never_a_pass(change, text):
+    verdict, reasons = judge_drill(EXPECTED, replace(GOOD, **change))
+
+    assert verdict is DrillVerdict.INCONCLUSIVE
+    assert reasons == (text,)
+
+
+def test_a_failed_request_fails_only_where_none_may():
+    strict = replace(EXPECTED, zero_failed=True)
+
+    assert judge_drill(strict, GOOD)[0] is DrillVerdict.FAIL
+    assert judge_drill(strict, replace(GOOD, failed=0))[0] is DrillVerdict.PASS
+
+
+def test_the_report_has_the_promised_form():
+    report = DrillReport(
+        scenario="lose-primary",
+        verdict=DrillVerdict.PASS,
+        reasons=(),
+        injected_at=T0,
+        outage_s=1.5,
+        detected_s=0.6,
+        decided_s=0.7,
+        acted_s=1.2,
+        verified_s=1.6,
+        acked=100,
+        lost=0,
+        stale=0,
+        failed=3,
+        rto_objective_s=30.0,
+        rpo_objective_s=0.0,
+        steps=({"action": "open_epoch", "state": "done", "seconds": 0.01},),
+        incident=1,
+        run=1,
+    ).to_json()
+
+    promised = (
+        "schema scenario verdict outage_s detected_s decided_s acted_s verified_s writes rto rpo "
+        "steps incident run"
+    ).split()
+    assert set(promised) <= set(report)
+    assert report["writes"] == {"acked": 100, "failed": 3, "lost": 0, "stale": 0}
+    assert report["rto"] == {"objective_s": 30.0, "measured_s": 1.5}

@@ -1,0 +1,77 @@
+"""A real Valkey for tests: on an ephemeral loopback port, with a password, ended by its pid."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+from ha_tasks.embedded.binaries import resolve
+from tests.servers import free_port
+
+PASSWORD = "pass-for-this-test-only"
+
+
+@dataclass
+class ValkeyServer:
+    """It may be stopped and started again, on the same port; it keeps nothing."""
+
+    home: Path
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Without the password."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def secret_url(self) -> str:
+        """With the password."""
+        return f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(port=self.port, password=PASSWORD)
+
+    def start(self, within_s: float = 5.0) -> None:
+        self.port = self.port or free_port()
+        config = self.home / "valkey.conf"
+        config.write_text(
+            f'bind 127.0.0.1\nport {self.port}\nsave ""\ndir "{self.home}"\nrequirepass {PASSWORD}\n'
+        )
+        command = [str(resolve("valkey").path), str(config)]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + within_s
+        while not self.answers():
+            assert time.monotonic() < deadline, "valkey did not come up"
+            time.sleep(0.02)
+
+    def answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+    def stop(self) -> None:
+        """Idempotent."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(5)
+        self.process = None
+
+
+@contextmanager
+def valkey_server(home: Path) -> Iterator[ValkeyServer]:
+    """A server that runs as long as the block."""
+    server = ValkeyServer(home)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

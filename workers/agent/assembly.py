@@ -1,0 +1,82 @@
+"""Puts an agent together: takes its state directory, adopts what runs, listens."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+from pathlib import Path
+
+from ha_tasks.errors import AlreadyRunning, StartFailed
+from workers.agent.commands import DatabaseCommands
+from workers.agent.config import AgentConfig, PostgresConfig
+from workers.agent.instance import Instance
+from workers.agent.jobs import Jobs
+from workers.agent.ledger import Ledger
+from workers.agent.memory import Memory
+from workers.agent.routes import Routes
+from workers.agent.server import AgentServer
+from workers.agent.sql import warm_up
+from workers.agent.units import Units
+
+log = logging.getLogger(__name__)
+
+
+class Agent:
+    """One agent of one host. Raises AlreadyRunning, or StartFailed when its address is taken."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = _take(config.state_dir / "lock")
+        units = Units(config.units, config.state_dir)
+        database = _database(config.postgres, config.state_dir) if config.postgres else None
+        node = config.postgres.node if config.postgres else ""
+        routes = Routes(host=config.host, node=node, database=database, units=units)
+        try:
+            self._server = AgentServer(config.listen, routes=routes, key=config.key)
+        except OSError as error:
+            os.close(self._lock)
+            raise StartFailed(f"cannot listen on {config.listen[0]}:{config.listen[1]}: {error}") from error
+        units.autostart()
+        if database:
+            threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
+        log.info("the agent of %s listens on %s:%s", config.host, *self.address)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self._server.server_address[:2]
+        return str(host), int(port)
+
+    def serve(self) -> None:
+        """Answers until ``stop`` is called from another thread."""
+        try:
+            self._server.serve_forever(poll_interval=0.1)
+        finally:
+            self._server.server_close()
+            os.close(self._lock)
+
+    def stop(self) -> None:
+        """Ends ``serve``. What the agent started runs on."""
+        self._server.shutdown()
+
+
+def _database(config: PostgresConfig, state_dir: Path) -> DatabaseCommands:
+    ledger = Ledger(state_dir / "ledger.json")
+    instance = Instance(config, Memory(state_dir / "node.json"))
+    jobs = Jobs(state_dir / "jobs", ledger, timeout_s=config.job_timeout_s)
+    if instance.postmaster.adopt():
+        log.info("PostgreSQL of %s runs already, pid %s", config.node, instance.postmaster.pid)
+    return DatabaseCommands(instance, ledger, jobs)
+
+
+def _take(path: Path) -> int:
+    """Two agents with one state directory would each believe their own memory."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise AlreadyRunning(f"another agent uses {path.parent}") from error
+    return descriptor

@@ -1,0 +1,152 @@
+"""What can be asked of the agent: paths, arguments, answers. No HTTP here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from urllib.parse import unquote
+
+from ha_tasks.errors import AgentRefused, HaTasksError, UsageError
+from ha_tasks.model.plain import Json
+from ha_tasks.ports.host import Authority
+from workers.agent.commands import DatabaseCommands
+from workers.agent.units import Units
+
+_NODE = re.compile(r"/v1/nodes/([^/]+)(?:/([^/]+)(?:/([^/]+))?)?")
+_UNIT = re.compile(r"/v1/hosts/([^/]+)/units/([^/]+)(/restart)?")
+_LONGEST_S = 3600.0
+
+_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "fence": (),
+    "revoke": (),
+    "follow": ("upstream",),
+    "promote": ("sync_setting",),
+    "set_sync": ("sync_setting",),
+    "start_primary": ("sync_setting",),
+    "start_standby": ("upstream",),
+    "rejoin": ("upstream", "job"),
+}
+"""Verbs of a node and their arguments, all strings, besides epoch, fence and timeout_s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An HTTP status and a JSON body."""
+
+    status: int
+    body: Json
+
+
+class Routes:
+    """Answers requests that are known to be genuine. Every error becomes a reply."""
+
+    def __init__(self, *, host: str, node: str, database: DatabaseCommands | None, units: Units) -> None:
+        self._host = host
+        self._node = node
+        self._database = database
+        self._units = units
+
+    def answer(self, method: str, path: str, body: bytes) -> Reply:
+        """The reply; errors as ``{"reason", "detail"}`` that the client raises again."""
+        try:
+            return Reply(status=200, body=self._do(method, path, body))
+        except HaTasksError as error:
+            reason = "passing_failure" if error.retryable and not _is_refusal(error) else error.reason
+            return Reply(status=_status_of(error), body={"reason": reason, "detail": str(error)})
+
+    def _do(self, method: str, path: str, body: bytes) -> Json:
+        node, unit = _NODE.fullmatch(path), _UNIT.fullmatch(path)
+        if node and method == "GET":
+            return self._read_node(*map(_plain, node.groups()))
+        if node and method == "POST" and not node[3]:
+            return self._command(_plain(node[1]), _plain(node[2]), _object(body))
+        if unit and method == ("POST" if unit[3] else "GET"):
+            return self._do_unit(_plain(unit[1]), _plain(unit[2]), _object(body) if unit[3] else None)
+        raise AgentRefused(f"{method} {path} is nothing that this agent knows")
+
+    def _read_node(self, node: str, what: str, job: str) -> Json:
+        database = self._database_of(node)
+        if not what:
+            return asdict(database.status())
+        if what == "jobs" and job:
+            return database.job(job)
+        raise AgentRefused(f"a node has no {what!r} to read")
+
+    def _command(self, node: str, verb: str, body: Json) -> Json:
+        database = self._database_of(node)
+        if verb not in _ARGUMENTS:
+            raise AgentRefused(f"{verb!r} is no verb of this agent")
+        by = Authority(epoch=_whole(body, "epoch"), fence=_whole(body, "fence"))
+        timeout_s = _seconds(body)
+        arguments = {name: _text(body, name) for name in _ARGUMENTS[verb]}
+        _nothing_else(body)
+        do: Callable[..., Json] = getattr(database, verb)
+        return do(by, timeout_s, **arguments)
+
+    def _do_unit(self, host: str, unit: str, restart: Json | None) -> Json:
+        if host != self._host:
+            raise AgentRefused(f"this is the agent of {self._host}, not of {host}")
+        if restart is None:
+            return self._units.status(unit)
+        key, timeout_s = _text(restart, "key"), _seconds(restart)
+        _nothing_else(restart)
+        return self._units.restart(unit, key, timeout_s=timeout_s)
+
+    def _database_of(self, node: str) -> DatabaseCommands:
+        if self._database is None or node != self._node:
+            raise AgentRefused(f"this is the agent of {self._node or 'no database'}, not of {node}")
+        return self._database
+
+
+def _is_refusal(error: HaTasksError) -> bool:
+    return isinstance(error, AgentRefused)
+
+
+def _status_of(error: HaTasksError) -> int:
+    if isinstance(error, UsageError):
+        return 400
+    if _is_refusal(error):
+        return 409
+    return 503 if error.retryable else 500
+
+
+def _plain(part: str | None) -> str:
+    return unquote(part or "")
+
+
+def _object(body: bytes) -> Json:
+    try:
+        value = json.loads(body)
+    except ValueError as error:
+        raise AgentRefused("the body is no JSON") from error
+    if not isinstance(value, dict):
+        raise AgentRefused("the body is no JSON object")
+    return value
+
+
+def _whole(body: Json, name: str) -> int:
+    value = body.pop(name, None)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise AgentRefused(f"{name} must be a whole number, not {value!r}")
+    return value
+
+
+def _seconds(body: Json) -> float:
+    value = body.pop("timeout_s", None)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= _LONGEST_S:
+        raise AgentRefused(f"timeout_s must be more than 0 and at most {_LONGEST_S:.0f}, not {value!r}")
+    return float(value)
+
+
+def _text(body: Json, name: str) -> str:
+    value = body.pop(name, None)
+    if not isinstance(value, str) or len(value) > 1000:
+        raise AgentRefused(f"{name} must be a text of at most 1000 letters")
+    return value
+
+
+def _nothing_else(body: Json) -> None:
+    if body:
+        raise AgentRefused(f"{', '.join(sorted(body))}: unknown in this request")

@@ -1,0 +1,83 @@
+"""The node that another is to stand behind, asked by SQL as superuser."""
+
+from __future__ import annotations
+
+from ha_tasks.adapters.postgres_conf import slot_name
+from ha_tasks.errors import PassingFailure
+from workers.agent.instance import Instance, Seen
+from workers.agent.timelines import Stretch, parse_history, segment_of
+from workers.agent.warrant import Warrant
+
+_CHECKPOINT_S = 120.0
+_OUR_SLOT = "SELECT active, wal_status FROM pg_replication_slots WHERE slot_name = $1"
+_END_OURS = """
+SELECT count(pg_terminate_backend(active_pid)) FROM pg_replication_slots
+WHERE slot_name = $1 AND active_pid IS NOT NULL
+"""
+_READ = "SELECT encode(pg_read_binary_file('pg_wal/' || $1, $2::bigint, $3::bigint, true), 'hex')"
+
+
+class Upstream:
+    """What a rejoining node needs of it. Raises ServiceUnreachable when it does not answer."""
+
+    def __init__(self, instance: Instance, name: str) -> None:
+        self.name = name
+        self._sql = instance.peer_sql(name)
+        self._slot = slot_name(instance.config.node)
+
+    def prepare(self, warrant: Warrant) -> None:
+        """Makes it fit to be followed by a node that does not run now. Idempotent.
+
+        A checkpoint, because before the first one of a new primary its control file names the old
+        timeline and pg_rewind finds nothing to do. Our old WAL sender is ended: while it lingers, this
+        node would count twice in a synchronous set. The slot is there and not lost.
+        """
+        if self.seen().in_recovery:
+            raise PassingFailure(f"{self.name} is no primary")
+        self._sql.rows("CHECKPOINT", timeout_s=min(_CHECKPOINT_S, warrant.left_s()))
+        warrant.wait_until(self._slot_is_free, f"{self.name} ends the old WAL sender", every_s=0.05)
+
+    def seen(self) -> Seen:
+        """Role and position."""
+        return Instance.seen_through(self._sql)
+
+    def system_identifier(self) -> str:
+        """Which cluster it belongs to."""
+        return str(self._sql.value("SELECT system_identifier FROM pg_control_system()"))
+
+    def history(self) -> tuple[Stretch, ...]:
+        """Of its current timeline, oldest first."""
+        timeline = self.seen().at.timeline
+        name = f"pg_wal/{timeline:08X}.history"
+        return parse_history(self._sql.value("SELECT pg_read_file($1, true)", name) or "", timeline)
+
+    def wal_names(self) -> list[str]:
+        """Names of its WAL segments."""
+        return [str(name) for (name,) in self._sql.rows("SELECT name FROM pg_ls_waldir()")]
+
+    def wal_bytes(self, name: str, *, offset: int, length: int) -> bytes | None:
+        """Bytes of one of its WAL segments; None when it is gone."""
+        text = self._sql.value(_READ, name, str(offset), str(length), timeout_s=5.0)
+        return None if text is None else bytes.fromhex(text)
+
+    def _slot_is_free(self) -> bool:
+        rows = self._sql.rows(_OUR_SLOT, self._slot)
+        if rows and rows[0][0] == "t":
+            self._sql.rows(_END_OURS, self._slot)
+            return False
+        if rows and rows[0][1] == "lost":
+            self._sql.rows("SELECT pg_drop_replication_slot($1)", self._slot)
+            rows = []
+        if not rows:
+            self._sql.rows("SELECT 1 FROM pg_create_physical_replication_slot($1)", self._slot)
+        return True
+
+
+def names_holding(names: list[str], *, timeline: int, segment: int, segment_bytes: int) -> list[str]:
+    """The files that hold ``segment`` as ``timeline`` wrote it, the timeline's own first.
+
+    A later timeline's first segment is a copy of its parent's up to the fork.
+    """
+    places = {name: segment_of(name, segment_bytes) for name in names}
+    found = [(place[0], name) for name, place in places.items() if place and place[1] == segment]
+    return [name for number, name in sorted(found) if number >= timeline]
