@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ha_tasks.adapters.broker_queues import RedisQueues
 from ha_tasks.adapters.clock import SystemClock
 from ha_tasks.adapters.crash_points import crash_points
 from ha_tasks.adapters.haproxy import HaproxyControl
@@ -247,6 +246,9 @@ def assemble(
 
 def queues_of(inventory: Inventory) -> Queues | None:
     """The broker's queues, looked at from outside; None for a broker whose queues cannot be read so."""
+    # A third of a second to import, and only those who look at queues need it.
+    from ha_tasks.adapters.broker_queues import RedisQueues
+
     bare = inventory.broker.bare_url
     return RedisQueues(inventory.broker_url()) if bare.startswith(("redis:", "rediss:")) else None
 

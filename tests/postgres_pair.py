@@ -28,10 +28,12 @@ from tests.servers import QUICK, PostgresServer
 PASSWORD = "only for this test"
 USER = "ha_control"
 _HBA = """
-host all         postgres 127.0.0.1/32 trust
-host replication postgres 127.0.0.1/32 trust
-host all         all      127.0.0.1/32 scram-sha-256
+host all         postgres   127.0.0.1/32 trust
+host replication replicator 127.0.0.1/32 trust
+host all         all        127.0.0.1/32 scram-sha-256
 """
+_SETTINGS = {**QUICK, "synchronous_commit": "on"}
+"""What is committed is flushed, as the flush positions say that it is."""
 
 
 def password(service: Service) -> str:
@@ -41,7 +43,7 @@ def password(service: Service) -> str:
 class PostgresPair:
     """``service`` has pg1 and pg2, and pg1 as its entry."""
 
-    def __init__(self, home: Path, settings: Mapping[str, str] = QUICK) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, str] = _SETTINGS) -> None:
         self.primary = PostgresServer(_made(home / "pg1"), {**settings, "cluster_name": "pg1"})
         self.standby = PostgresServer(_made(home / "pg2"), {**settings, "cluster_name": "pg2"})
 
@@ -52,13 +54,14 @@ class PostgresPair:
         self.primary.start()
         rights = "pg_monitor, pg_checkpoint, pg_signal_backend"
         self.primary.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}' IN ROLE {rights}")
+        self.primary.execute("CREATE ROLE replicator LOGIN REPLICATION")
         self.primary.execute(f"CREATE DATABASE app OWNER {USER}")
         self._copy()
         self.standby.start()
         self.await_streaming()
 
     def _copy(self) -> None:
-        upstream = f"host=127.0.0.1 port={self.primary.port} user=postgres application_name=pg2"
+        upstream = f"host=127.0.0.1 port={self.primary.port} user=replicator application_name=pg2"
         program = str(resolve("postgres").directory / "pg_basebackup")
         options = ["--pgdata", str(self.standby.data), "--dbname", upstream]
         quick = ["--checkpoint", "fast", "--no-sync", "--write-recovery-conf"]
@@ -102,7 +105,7 @@ class PostgresPair:
 
 
 @contextmanager
-def running_pair(home: Path, settings: Mapping[str, str] = QUICK) -> Iterator[PostgresPair]:
+def running_pair(home: Path, settings: Mapping[str, str] = _SETTINGS) -> Iterator[PostgresPair]:
     """Both, streaming, and gone afterwards."""
     pair = PostgresPair(home, settings)
     try:

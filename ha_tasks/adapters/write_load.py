@@ -17,7 +17,7 @@ CONNECT_TIMEOUT_S = 2.0
 """What a libpq client waits at least; a shorter wait here would flatter the balancer."""
 WRITE_TIMEOUT_S = 1.0
 SETTLE_TIMEOUT_S = 10.0
-"""For beginning, for reading back, and for dropping the table."""
+"""For beginning, for reading back, and for dropping the table, each."""
 _LOCAL_COMMIT = "01000"
 """SQLSTATE of the warning that a commit waits for no standby any more (``syncrep.c``)."""
 
@@ -29,11 +29,21 @@ class WriteLoad:
     otherwise it stays as evidence until ``drop``.
     """
 
-    def __init__(self, *, entry: str, login: Login, clock: Clock, writers: int, pause_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        entry: str,
+        login: Login,
+        clock: Clock,
+        writers: int,
+        pause_s: float,
+        settle_timeout_s: float = SETTLE_TIMEOUT_S,
+    ) -> None:
         self.table = f"ha_load_{uuid4().hex[:12]}"
         self._entry = entry
         self._login = login
         self._clock = clock
+        self._settle_timeout_s = settle_timeout_s
         self._writers = [
             _Writer(number, self.table, entry=entry, login=login, clock=clock) for number in range(writers)
         ]
@@ -50,14 +60,14 @@ class WriteLoad:
             if failure.passing:
                 raise
             raise ActionFailed(f"{self._entry}: {failure.detail}") from failure
-        self._load.start(SETTLE_TIMEOUT_S)
+        self._load.start(self._settle_timeout_s)
 
     def acknowledged(self) -> int:
         """How many so far."""
         return self._load.acknowledged()
 
     def stop(self) -> LoadReport:
-        """Ends, reads back within 10 s through the entry (``present`` None: it could not), and reports."""
+        """Ends, reads back through the entry (``present`` None: it could not in time), and reports."""
         acks, misses = self._load.stop()
         present = self._read_back()
         if present is not None and all((a.writer, a.seq) in present for a in acks):
@@ -71,7 +81,7 @@ class WriteLoad:
 
     def _read_back(self) -> frozenset[tuple[int, int]] | None:
         """Tries until the deadline: the entry may be between two primaries just now."""
-        deadline = Deadline(self._clock, SETTLE_TIMEOUT_S)
+        deadline = Deadline(self._clock, self._settle_timeout_s)
         while True:
             try:
                 rows = self._once(f"SELECT writer, seq FROM {self.table}")  # noqa: S608 - our own name
@@ -83,10 +93,9 @@ class WriteLoad:
 
     def _once(self, sql: str) -> list[tuple[str | None, ...]]:
         connecting = Deadline(self._clock, CONNECT_TIMEOUT_S)
-        with Session(
-            self._entry, self._login, within=connecting, statement_timeout_s=SETTLE_TIMEOUT_S
-        ) as session:
-            return session.query(sql, within=Deadline(self._clock, SETTLE_TIMEOUT_S))
+        limit_s = self._settle_timeout_s
+        with Session(self._entry, self._login, within=connecting, statement_timeout_s=limit_s) as session:
+            return session.query(sql, within=Deadline(self._clock, limit_s))
 
 
 class _Writer:

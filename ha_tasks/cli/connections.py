@@ -51,7 +51,7 @@ def answers(platform: Platform, lines: Lines) -> tuple[Answer, ...]:
         lambda: _instances(platform, lines),
         *(_agent_question(platform, lines, host) for host in platform.hosts),
         *(_balancer_question(platform, name, control) for name, control in lines.balancers.items()),
-        *(_entry_question(lines, service) for service in platform.services.values() if service.routing),
+        lambda: [_through(service, lines) for service in platform.services.values() if service.routing],
     ]
     with ThreadPoolExecutor(max_workers=len(questions), thread_name_prefix="check") as pool:
         return tuple(chain.from_iterable(pool.map(lambda question: question(), questions)))
@@ -71,6 +71,18 @@ def _broker(lines: Lines) -> list[Answer]:
     return [_asked("broker", lines.broker, "is [broker] right, and does its server run?")]
 
 
+def _through(service: Service, lines: Lines) -> Answer:
+    """A service asked at the balancer's port."""
+    entry = service.routing.entry if service.routing else ""
+    what = f"services.{service.name}.routing ({entry})"
+    try:
+        lines.entry(service)
+    except HaTasksError as error:
+        remedy = f"is services.{service.name}.routing.entry the balancer's port, with a server up behind it?"
+        return Answer(what=what, ok=False, said=str(error), remedy=_by_word(service, str(error)) or remedy)
+    return Answer(what=what, ok=True, said="answers")
+
+
 def _instances(platform: Platform, lines: Lines) -> list[Answer]:
     outcomes = lines.probe(list(platform.services.values()))
     return [_instance(platform, outcome) for outcome in outcomes]
@@ -88,13 +100,17 @@ def _instance(platform: Platform, outcome: ProbeOutcome) -> Answer:
 
 def remedy_for(service: Service, outcome: ProbeOutcome) -> str:
     """What mends a probe that failed."""
-    detail = outcome.detail.lower()
-    for words, remedy in _BY_WORD:
-        if any(word in detail for word in words):
-            return remedy.format(key=f"services.{service.name}.{service.kind}")
     if service.kind is ServiceKind.HTTP and outcome.kind is OutcomeKind.ERROR:
         return f"is services.{service.name}.check right (path, expect_status)?"
-    return _BY_KIND[outcome.kind]
+    return _by_word(service, outcome.detail) or _BY_KIND[outcome.kind]
+
+
+def _by_word(service: Service, said: str) -> str:
+    """What mends a refusal, by the words of the server; '' when they are not known here."""
+    for words, remedy in _BY_WORD:
+        if service.kind is not ServiceKind.HTTP and any(word in said.lower() for word in words):
+            return remedy.format(key=f"services.{service.name}.{service.kind}")
+    return ""
 
 
 _BY_WORD = (
@@ -125,16 +141,6 @@ def _agent_question(platform: Platform, lines: Lines, host: str) -> Callable[[],
             *((f"unit {i.unit}", lambda unit=i.unit: lines.unit_status(host, unit)) for i in here if i.unit),
         ]
         return [_asked(f"hosts.{host} ({what})", call, remedy.format(host=host)) for what, call in calls]
-
-    return ask
-
-
-def _entry_question(lines: Lines, service: Service) -> Callable[[], Sequence[Answer]]:
-    entry = service.routing.entry if service.routing else ""
-    remedy = f"is services.{service.name}.routing.entry the balancer's port, and is a server behind it up?"
-
-    def ask() -> list[Answer]:
-        return [_asked(f"services.{service.name}.routing ({entry})", lambda: lines.entry(service), remedy)]
 
     return ask
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from ha_tasks.cli.session import Session, pass_session, with_home
@@ -24,8 +26,11 @@ def command(session: Session, detach: bool, stop: bool, purge: bool) -> int:
         raise UsageError("--purge goes with --stop: ha-tasks demo --stop --purge")
     if stop and detach:
         raise UsageError("--stop and --detach exclude each other")
+    from ha_tasks.cli.live import watch_home
     from ha_tasks.embedded import demo
 
     if stop:
         return demo.stop(session.root, purge=purge, echo=click.echo)
-    return demo.start(session.root, detach=detach, echo=click.echo)
+    # A picture that changes is for a terminal; anywhere else plain lines tell what happens.
+    view = watch_home if sys.stdout.isatty() else None
+    return demo.start(session.root, detach=detach, echo=click.echo, view=view)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,29 +22,45 @@ from ha_tasks.model.probe import ProbeOutcome
 from ha_tasks.names import Queue
 from ha_tasks.ports.queues import Queues
 
+if TYPE_CHECKING:
+    from ha_tasks.bootstrap import System
+
 SEEN_WITHIN = timedelta(seconds=5)
 """Outcomes of probes older than this say nothing about now."""
 BELIEVED_FOR = timedelta(seconds=15)
 """A judgement older than this is no longer believed: whoever judges is away."""
 WORKERS_SINCE = timedelta(hours=1)
 SILENT_AFTER_S = 10.0
+STORIES, EVENTS = 3, 8
 NOT_WELL = ("unavailable", "degraded", "unknown")
 
 
 @click.command("status")
+@click.option("--watch", is_flag=True, help="Show it anew twice a second, until Ctrl-C.")
 @with_home
 @with_json
 @pass_session
-def command(session: Session) -> None:
+def command(session: Session, watch: bool) -> None:
     """What is broken, since when, what is being done, what you can do."""
     # Imports every driver, which only this call needs.
     from ha_tasks.bootstrap import queues_of
 
     system = session.system()
+    queues = queues_of(system.inventory)
+    if watch:
+        from ha_tasks.cli.live import show_live
+
+        show_live(lambda: everything(system, queues))
+    else:
+        session.result(everything(system, queues), lines)
+
+
+def everything(system: System, queues: Queues | None) -> Json:
+    """The store and the queues, as they are now."""
     now = system.clock.now()
     content = gathered(system.platform, system.store, now)
-    content["queues"], content["broker_trouble"] = backlogs(queues_of(system.inventory), now)
-    session.result(content, lines)
+    content["queues"], content["broker_trouble"] = backlogs(queues, now)
+    return content
 
 
 def gathered(platform: Platform, store: Records, now: datetime) -> Json:
@@ -65,6 +82,7 @@ def gathered(platform: Platform, store: Records, now: datetime) -> Json:
         "services": [_service(service, store, outcomes, now) for service in platform.services.values()],
         "incidents": incidents,
         "runs": [run_brief(run) for run in runs.values()],
+        "events": _events(store),
         "workers": [
             {
                 "name": worker.name,
@@ -76,6 +94,16 @@ def gathered(platform: Platform, store: Records, now: datetime) -> Json:
             for worker in workers
         ],
     }
+
+
+def _events(store: Records) -> list[Json]:
+    """The latest lines of the latest incidents' stories, oldest first."""
+    told = [
+        {"at": e.at.isoformat(), "incident": incident.id, "actor": e.actor, "text": e.text}
+        for incident in store.incidents.recent(STORIES)
+        for e in store.incidents.timeline(incident.id)
+    ]
+    return sorted(told, key=lambda event: str(event["at"]))[-EVENTS:]
 
 
 def backlogs(queues: Queues | None, now: datetime) -> tuple[list[Json], str]:
@@ -189,7 +217,7 @@ def lines(content: Json) -> Iterator[Line]:
     yield from _service_lines(content["services"], now)
     yield []
     yield from _worker_lines(content["workers"])
-    yield from _queue_lines(content)
+    yield from queue_lines(content)
 
 
 def _headline(content: Json) -> Iterator[Line]:
@@ -273,7 +301,8 @@ def _worker_lines(workers: Sequence[Json]) -> Iterator[Line]:
     )
 
 
-def _queue_lines(content: Json) -> Iterator[Line]:
+def queue_lines(content: Json) -> Iterator[Line]:
+    """A line for each queue in which something stands."""
     if content.get("broker_trouble"):
         yield [("queues: ", WARN), str(content["broker_trouble"])]
         return

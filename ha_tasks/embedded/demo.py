@@ -25,6 +25,8 @@ Echo = Callable[[str], None]
 STOP_TIMEOUT_S = 45.0
 """Longer than the deadlines of all processes on the longest way from beat down to the broker."""
 
+END_TIMEOUT_S = 3.0
+
 NOTICE = "For development only: everything on this machine's loopback, no TLS, demo passwords in its home."
 
 
@@ -217,6 +219,9 @@ def _stop_supervisor(home: Home) -> None:
         _send(pid, signal.SIGKILL)
         lock.await_free(home.lock, 5.0)
         _sweep(home)
+    deadline = time.monotonic() + END_TIMEOUT_S
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)  # it has let go of everything and is about to end
 
 
 def _send(pid: int, number: signal.Signals) -> None:

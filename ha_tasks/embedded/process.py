@@ -35,6 +35,7 @@ class Process:
     needs: tuple[str, ...] = ()
     ready: Ready = at_once
     ready_timeout_s: float = 30.0
+    look_every_s: float = 0.05
     environment: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] | None = None
     stop_signal: signal.Signals = signal.SIGTERM

@@ -221,6 +221,8 @@ class Stack:
             needs=needs,
             ready=ready,
             ready_timeout_s=ready_timeout_s,
+            # A look into the store costs more than a connection, and takes CPU from what is looked for.
+            look_every_s=0.25 if ready_timeout_s == PYTHON_READY_S else 0.05,
             environment={"HA_TASKS_PROCESS": name},
             prepare=prepare,
             stop_timeout_s=stop_timeout_s,

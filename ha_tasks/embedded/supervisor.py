@@ -157,7 +157,7 @@ class Supervisor:
                     f"{process.name} was not ready within {process.ready_timeout_s:g} s: {missing}"
                     f"; its log is {process.log}\n{child.last_words()}"
                 )
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(process.look_every_s)
         if child.status is not None:
             # Something else answered for it: what took its port before it could.
             raise StartFailed(_ended_early(process, child))

@@ -105,8 +105,8 @@ def choose_candidate(revoked: Iterable[Revoked], *, priority: Collection[str] = 
 
 
 def _reversed(name: str) -> tuple[int, ...]:
-    """A key by which the alphabetically first name is the greatest."""
-    return tuple(-ord(letter) for letter in name)
+    """A key by which the alphabetically first name is the greatest: ``pg1`` before ``pg10`` too."""
+    return (*(-ord(letter) for letter in name), 1)
 
 
 def parse_lsn(text: str) -> int:

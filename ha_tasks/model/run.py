@@ -213,7 +213,7 @@ def _backward(run: Run, start: int, now: datetime) -> Run:
 def _after_undo(run: Run, outcome: Outcome, now: datetime) -> Run:
     step = run.current
     if outcome.ok:
-        undone = replace(step, state=StepState.UNDONE, ended_at=now)
+        undone = replace(step, state=StepState.UNDONE, ended_at=step.ended_at or now)
         return _backward(run.with_step(undone), run.position - 1, now)
     if step.attempts < step.planned.attempts:
         return replace(run.with_step(replace(step, error=outcome.error)), updated_at=now)

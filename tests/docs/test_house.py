@@ -72,7 +72,7 @@ def test_functions_are_short():
 def test_the_name_of_every_test_is_a_sentence():
     tests = [f.name for path in TESTS for f in functions(path) if f.name.startswith("test_")]
 
-    assert [name for name in tests if len(name.split("_")) < 4] == []
+    assert [name for name in tests if len(name.split("_")) < 3] == []
 
 
 def sleeps(tree: ast.AST, looping: bool = False) -> Iterator[bool]:

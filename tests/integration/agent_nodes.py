@@ -219,3 +219,41 @@ def _bin_dir() -> Path:
 
 def _passfile() -> str:
     return "\n".join(f"127.0.0.1:*:*:{user}:{PASSWORD}" for user in ("postgres", "ha_repl"))
+
+
+@contextlib.contextmanager
+def unit_agent(home: Path, *, host: str, unit: str, more: str = "") -> Iterator[HostAgents]:
+    """An agent without PostgreSQL that runs one unit, a process that only waits."""
+    process, agents = unit_agent_process(home, host=host, unit=unit, more=more)
+    try:
+        process.start()
+        yield agents
+    finally:
+        process.kill()
+        end_units(home)
+
+
+def unit_agent_process(
+    home: Path, *, host: str, unit: str, more: str = ""
+) -> tuple[AgentProcess, HostAgents]:
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    (home / "key").write_text(KEY.decode())
+    command = f'["{sys.executable}", "-c", "import time; time.sleep(600)"]'
+    lines = [
+        "schema = 1",
+        f'host = "{host}"',
+        f'listen = "{url.removeprefix("http://")}"',
+        'key = { file = "key" }',
+        'state_dir = "state"',
+        f"[units.{unit}]",
+        f"command = {command}",
+        f'log = "{unit}.log"',
+        more,
+    ]
+    (home / "agent.toml").write_text("\n".join(lines))
+    return AgentProcess(home / "agent.toml", url), HostAgents(urls={host: url}, hosts={}, key=KEY)
+
+
+def end_units(home: Path) -> None:
+    for pid in processes.with_environment({"HA_TASKS_UNIT_STATE": str(home / "state")}):
+        processes.send(pid, signal.SIGKILL)

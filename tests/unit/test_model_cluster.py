@@ -6,7 +6,7 @@ from collections.abc import Collection
 from itertools import chain, combinations, product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ha_tasks.model.cluster import (
@@ -74,6 +74,7 @@ def test_nothing_is_proved(sets: list[SyncSet], revoked: list[str]):
     assert not promotion_is_safe(sets, revoked)
 
 
+@settings(deadline=None, max_examples=100)
 @given(
     sets=st.lists(st.sampled_from(all_sets(NODES)), min_size=1, max_size=3),
     revoked=st.sets(st.sampled_from(NODES)),
@@ -142,6 +143,7 @@ def test_an_lsn_is_a_number_of_bytes(text: str, lsn: int):
     assert (parse_lsn(text), format_lsn(lsn)) == (lsn, text)
 
 
+@settings(deadline=None, max_examples=100)
 @given(lsn=st.integers(0, 2**64 - 1))
 def test_an_lsn_comes_back(lsn: int):
     assert parse_lsn(format_lsn(lsn)) == lsn

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ha_tasks.model.playbook import PlannedStep, UndoPolicy
@@ -347,6 +347,7 @@ plans = st.lists(
 events = st.lists(st.sampled_from([OK, OK, OK, BAD, PASSING, DIE, ABORT]), min_size=1, max_size=60)
 
 
+@settings(deadline=None, max_examples=200)
 @given(steps=plans, story=events)
 def test_whatever_happens_a_run_ends_and_goes_back_only_where_it_may(
     steps: list[PlannedStep], story: list[object]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite
 
@@ -28,18 +28,19 @@ from ha_tasks.store.plans import (
 from tests.plans import NOW, plan_of
 
 DIALECT = sqlite.dialect()
+quick = settings(deadline=None, max_examples=50)
 seconds = st.floats(0, 1e6)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=3,
 )
 planned_steps = st.builds(
     PlannedStep,
     no=st.integers(1, 9),
     id=st.text(),
     action=st.sampled_from(ActionName),
-    args=st.dictionaries(st.text(), json_values, max_size=3),
+    args=st.dictionaries(st.text(), json_values, max_size=2),
     undo=st.sampled_from(UndoPolicy),
     timeout_s=seconds,
     attempts=st.integers(1, 9),
@@ -54,7 +55,7 @@ plans = st.builds(
     sha256=st.text(),
     recovery_type=st.sampled_from(RecoveryType),
     targets=st.lists(st.text(), max_size=3).map(tuple),
-    steps=st.lists(planned_steps, max_size=3).map(tuple),
+    steps=st.lists(planned_steps, max_size=2).map(tuple),
     guards=st.builds(GuardSettings, cooldown_s=seconds, min_healthy=st.integers(), max_targets=st.integers()),
     verify=st.builds(VerifySettings, within_s=seconds, good_probes=st.integers(), data=st.booleans()),
     mitigates=st.booleans(),
@@ -72,11 +73,13 @@ def through_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
+@quick
 @given(plan=plans)
 def test_a_plan_comes_back(plan: Plan):
     assert plan_from_json(through_json(plan_to_json(plan))) == plan
 
 
+@quick
 @given(sets=st.lists(sync_sets).map(tuple), waiting=st.lists(unfinished).map(tuple))
 def test_sets_and_unfinished_promotions_come_back(sets: tuple[SyncSet, ...], waiting: tuple[Unfinished, ...]):
     assert sets_from_json(through_json(sets_to_json(sets))) == sets
@@ -108,6 +111,7 @@ def test_a_plan_of_an_older_version_has_the_defaults_of_what_it_does_not_name():
     assert plan_from_json(body) == plan_of()
 
 
+@quick
 @given(moment=st.datetimes(timezones=st.just(UTC)), hours=st.integers(-23, 23))
 def test_a_moment_comes_back_to_the_microsecond_from_any_zone(moment: datetime, hours: int):
     column = Moment()
@@ -124,6 +128,7 @@ def test_a_moment_comes_back_to_the_microsecond_from_any_zone(moment: datetime, 
     assert back.tzinfo is UTC
 
 
+@quick
 @given(one=st.datetimes(timezones=st.just(UTC)), other=st.datetimes(timezones=st.just(UTC)))
 def test_kept_moments_compare_as_moments_do(one: datetime, other: datetime):
     column = Moment()
@@ -139,6 +144,7 @@ def test_a_moment_without_a_zone_is_refused():
         Moment().process_bind_param(NOW.replace(tzinfo=None), DIALECT)
 
 
+@quick
 @given(words=st.text(st.characters(codec=None), max_size=20))
 def test_words_from_outside_can_always_be_kept(words: str):
     kept = Words().process_bind_param(words, DIALECT)

@@ -1,0 +1,174 @@
+"""Host agents in memory: nodes of one PostgreSQL cluster, and units."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from ha_tasks.errors import AgentRefused, AgentUnreachable, StaleAuthority
+from ha_tasks.model.cluster import Revoked
+from ha_tasks.model.plain import Json
+from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
+
+SEGMENT = 16 * 1024 * 1024
+
+
+@dataclass
+class FakeNode:
+    """What an agent knows of its node; tests may set any of it. ``standby`` is None without data."""
+
+    standby: bool | None = None
+    postmaster: Postmaster = Postmaster.ABSENT
+    timeline: int = 1
+    lsn: int = SEGMENT
+    upstream: str | None = None
+    sync_setting: str = ""
+    promotion_begun: int | None = None
+    highest: tuple[int, int] = (0, 0)
+    jobs: dict[str, Json] = field(default_factory=dict)
+    last_job: str = ""
+
+    @property
+    def runs(self) -> bool:
+        return self.postmaster is Postmaster.RUNNING
+
+
+class FakeHostAgents:
+    """See ports/host.py. ``silent`` names nodes and hosts whose agents do not answer."""
+
+    def __init__(self, *, primary: str, others: Collection[str] = (), units: Collection[str] = ()) -> None:
+        self.nodes = {primary: FakeNode(standby=False), **{name: FakeNode() for name in others}}
+        self.silent: set[str] = set()
+        self.commands: list[tuple[str, str]] = []
+        self._units: dict[str, list[str]] = {unit: [] for unit in units}
+        self._pids: dict[tuple[str, str], int] = {}
+
+    # ports.host.DatabaseAgent
+
+    def status(self, node: str, *, timeout_s: float = 0.5) -> NodeStatus:
+        it = self._agent(node)
+        return NodeStatus(
+            node=node,
+            postmaster=it.postmaster,
+            in_recovery=it.standby if it.runs else None,
+            epoch=it.highest[0],
+            promotion_begun=it.promotion_begun,
+            upstream=it.upstream,
+            job=it.jobs.get(it.last_job, {}),
+            timeline=it.timeline,
+            lsn=it.lsn if it.runs else None,
+            receiving=it.upstream is not None if it.runs and it.standby else None,
+        )
+
+    def fence(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> None:
+        it = self._command(node, by, "fence")
+        if it.runs:
+            it.postmaster = Postmaster.EXITED
+
+    def revoke(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> Revoked:
+        it = self._command(node, by, "revoke")
+        if it.standby:
+            it.upstream = None
+        self._require(it.runs, f"PostgreSQL of {node} does not run")
+        self._require(it.standby or it.promotion_begun is not None, f"{node} is a primary")
+        return Revoked(node=node, timeline=it.timeline, lsn=it.lsn)
+
+    def follow(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 5.0) -> None:
+        it = self._command(node, by, "follow")
+        self._require(it.runs, f"PostgreSQL of {node} does not run")
+        self._require_clean_standby(node)
+        self._require_peer(node, upstream)
+        it.upstream = upstream
+
+    def promote(self, node: str, sync_setting: str, by: Authority, *, timeout_s: float = 30.0) -> int:
+        it = self._command(node, by, "promote")
+        self._require(it.runs, f"PostgreSQL of {node} does not run")
+        self._require(it.standby or it.promotion_begun is not None, f"{node} is a primary already")
+        if it.standby:
+            it.standby, it.upstream, it.timeline = False, None, it.timeline + 1
+        it.promotion_begun, it.sync_setting = by.epoch, sync_setting
+        return it.timeline
+
+    def set_sync(self, node: str, sync_setting: str, by: Authority, *, timeout_s: float = 5.0) -> None:
+        it = self._command(node, by, "set_sync")
+        self._require(it.runs and not it.standby, f"{node} is no running primary")
+        it.sync_setting = sync_setting
+
+    def start_primary(self, node: str, sync_setting: str, by: Authority, *, timeout_s: float = 30.0) -> None:
+        it = self._command(node, by, "start_primary")
+        self._require(it.standby is False, f"{node} has no data of a primary")
+        if not it.runs:
+            it.postmaster, it.sync_setting = Postmaster.RUNNING, sync_setting
+
+    def start_standby(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 30.0) -> None:
+        it = self._command(node, by, "start_standby")
+        self._require_clean_standby(node)
+        self._require_peer(node, upstream)
+        it.postmaster, it.upstream = Postmaster.RUNNING, upstream
+
+    def rejoin(self, node: str, upstream: str, by: Authority, job: str, *, timeout_s: float = 120.0) -> Json:
+        it = self._command(node, by, "rejoin")
+        self._require_peer(node, upstream)
+        if job not in it.jobs:
+            it.jobs[job] = {"id": job, "state": "done", "method": self._method(it), "kept": ""}
+            it.last_job = job
+            self._stand_behind(it, upstream)
+        return {name: it.jobs[job][name] for name in ("method", "kept")}
+
+    # ports.host.UnitAgent
+
+    def restart_unit(self, host: str, unit: str, key: str, *, timeout_s: float = 15.0) -> Json:
+        starts = self._unit(host, unit)
+        if key not in starts:
+            starts.append(key)
+            self._pids[unit, key] = 1000 + len(self._pids)
+        return {"pid": self._pids[unit, key]}
+
+    def unit_status(self, host: str, unit: str, *, timeout_s: float = 1.0) -> Json:
+        starts = self._unit(host, unit)
+        pid = self._pids[unit, starts[-1]] if starts else None
+        return {"running": pid is not None, "pid": pid, "starts": len(starts)}
+
+    # inside
+
+    def _agent(self, name: str) -> FakeNode:
+        if name not in self.nodes or name in self.silent:
+            raise AgentUnreachable(f"the agent of {name} does not answer")
+        return self.nodes[name]
+
+    def _command(self, node: str, by: Authority, verb: str) -> FakeNode:
+        it = self._agent(node)
+        if (by.epoch, by.fence) < it.highest:
+            raise StaleAuthority(f"{node} has seen epoch {it.highest[0]}, fence {it.highest[1]}")
+        it.highest = (by.epoch, by.fence)
+        self.commands.append((verb, node))
+        return it
+
+    def _unit(self, host: str, unit: str) -> list[str]:
+        if host in self.silent:
+            raise AgentUnreachable(f"the agent of {host} does not answer")
+        self._require(unit in self._units, f"there is no unit {unit} on {host}")
+        return self._units[unit]
+
+    def _method(self, it: FakeNode) -> str:
+        if it.standby is None:
+            return "basebackup"
+        return "start" if it.standby and it.promotion_begun is None else "rewind"
+
+    def _stand_behind(self, it: FakeNode, upstream: str) -> None:
+        source = self.nodes[upstream]
+        it.standby, it.postmaster, it.upstream = True, Postmaster.RUNNING, upstream
+        it.timeline, it.lsn, it.promotion_begun, it.sync_setting = source.timeline, source.lsn, None, ""
+
+    def _require_clean_standby(self, node: str) -> None:
+        it = self.nodes[node]
+        self._require(it.promotion_begun is None, f"{node} began a promotion; it can only rejoin")
+        self._require(bool(it.standby), f"{node} has no data of a standby; it can only rejoin")
+
+    def _require_peer(self, node: str, upstream: str) -> None:
+        self._require(upstream in self.nodes and upstream != node, f"{upstream} is no peer of {node}")
+
+    @staticmethod
+    def _require(holds: bool, why: str) -> None:
+        if not holds:
+            raise AgentRefused(why)
