@@ -105,7 +105,7 @@ class PostgresServer:
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
 
     def execute(self, statement: str, database: str = "postgres") -> None:
-        """Runs a statement outside of a transaction."""
+        """Runs a statement outside of a transaction, or several in one."""
         with psycopg.connect(self.dsn(database), autocommit=True, connect_timeout=2) as connection:
             connection.execute(statement.encode())
 

@@ -139,6 +139,7 @@ def _faults(expected: Expected, seen: Observed) -> tuple[tuple[bool, str], ...]:
         (seen.stale > 0, f"{seen.stale} writes were acknowledged by a superseded primary"),
         (expected.zero_failed and seen.failed > 0, f"{seen.failed} requests failed, none may"),
         (seen.acked_after == 0, "nothing was acknowledged after the fault"),
+        (seen.acked_after > 0 and outage is None, "it was away again when the load ended"),
         (
             outage is not None and outage > seen.rto_s,
             f"the outage of {outage or 0.0:.1f} s is above the objective of {seen.rto_s:.0f} s",

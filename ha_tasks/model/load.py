@@ -40,20 +40,25 @@ class LoadReport:
     misses: tuple[Miss, ...]
     present: frozenset[tuple[int, int]] | None
 
+    @property
+    def ended_at(self) -> datetime | None:
+        """When the last request was answered or given up; None without any request."""
+        moments = [*(a.acked_at for a in self.acks), *(m.failed_at for m in self.misses)]
+        return max(moments, default=None)
 
-def ended_at(report: LoadReport) -> datetime | None:
-    """When the last request was answered or given up; None without any request."""
-    moments = [*(a.acked_at for a in report.acks), *(m.failed_at for m in report.misses)]
-    return max(moments, default=None)
+
+NOTICEABLE_S = 0.25
+"""Several times the pause of any load here: a shorter gap between two acknowledgements is its rhythm."""
 
 
 def outage_s(acks: Iterable[Ack], fault_at: datetime, until: datetime | None = None) -> float | None:
     """Seconds from the fault to the end of the longest gap between acknowledgements after it.
 
     The gap that the fault itself lies in counts from the fault. ``until`` is when the load ended
-    (``ended_at``): a killed server acknowledges for some tenths of a second more, and without
+    (``LoadReport.ended_at``): a killed server acknowledges for some tenths of a second more, and without
     ``until`` these few would look like a recovery. None when nothing was acknowledged after the
-    fault, or when the longest gap was still open at ``until``: it did not come back.
+    fault, or when the longest gap was still open at ``until``: it did not come back. A longest gap that
+    nobody would notice (below ``NOTICEABLE_S``) is no outage: it is answered as it is.
     """
     after = sorted(a.acked_at for a in acks if a.acked_at > fault_at)
     if not after:
@@ -63,6 +68,8 @@ def outage_s(acks: Iterable[Ack], fault_at: datetime, until: datetime | None = N
     longest = max(range(len(gaps)), key=gaps.__getitem__)
     if until is not None and (until - after[-1]).total_seconds() > gaps[longest]:
         return None
+    if gaps[longest] < NOTICEABLE_S:
+        return gaps[longest]
     return (after[longest] - fault_at).total_seconds()
 
 

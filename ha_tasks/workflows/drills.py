@@ -11,7 +11,7 @@ from ha_tasks.errors import DeadlineExceeded, UsageError
 from ha_tasks.model.cluster import ClusterState
 from ha_tasks.model.drill import DrillReport, DrillVerdict, Expected, Observed, judge_drill
 from ha_tasks.model.incident import ENDED, Incident, IncidentKind, IncidentState
-from ha_tasks.model.load import LoadReport, lost, outage_s, stale
+from ha_tasks.model.load import LoadReport, ended_at, lost, outage_s, stale
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform, Role, Service, ServiceKind
 from ha_tasks.model.run import TERMINAL, Run, RunState, Step
@@ -289,7 +289,7 @@ def _judged(scenario: Scenario, service: Service, course: _Course) -> tuple[Dril
     seen = Observed(
         incident=course.incident.state if course.incident else None,
         run=course.run.state if course.run else None,
-        outage_s=outage_s(acks, at),
+        outage_s=outage_s(acks, at, ended_at(course.load)),
         rto_s=service.rto_s,
         acked_after=sum(a.acked_at > at for a in acks),
         failed=_failed(course),
@@ -316,7 +316,7 @@ def _report(
         verdict=judged[0],
         reasons=judged[1],
         injected_at=course.injected_at,
-        outage_s=outage_s(course.load.acks, course.injected_at),
+        outage_s=outage_s(course.load.acks, course.injected_at, ended_at(course.load)),
         acked=len(course.load.acks),
         lost=lost(course.load),
         stale=stale(course.load.acks),

@@ -105,12 +105,11 @@ def test_of_many_settlements_of_one_step_one_is_written(store: AnyStore):
 
 
 def test_of_many_sweepers_one_is_given_a_message(store: AnyStore):
-    store.journal.create(on_scope("db", key="first"), NOW)
-    store.journal.create(on_scope("web", key="second"), NOW)
+    made = [store.journal.create(on_scope(scope, key=scope), NOW)[0].id for scope in ("db", "web")]
 
     answers = all_at_once(lambda _: store.journal.sweep(at(5), unsent_after_s=1, silent_after_s=5))
 
-    assert sorted(m.kwargs["run"] for answer in answers for m in answer) == [1, 2]
+    assert sorted(m.kwargs["run"] for answer in answers for m in answer) == made
 
 
 def test_of_many_observers_one_opens_the_incident(store: AnyStore):

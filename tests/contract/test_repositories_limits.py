@@ -146,9 +146,9 @@ def test_reports_of_drills_are_kept_newest_first(store: AnyStore):
         for second, verdict in enumerate(["FAIL", "PASS"])
     ]
 
-    assert numbers == [1, 2]
+    assert numbers == [numbers[0], numbers[0] + 1]
     assert store.drills.latest() == (
-        (2, at(1), {"verdict": "PASS", "lost": None}),
-        (1, at(0), {"verdict": "FAIL", "lost": None}),
+        (numbers[1], at(1), {"verdict": "PASS", "lost": None}),
+        (numbers[0], at(0), {"verdict": "FAIL", "lost": None}),
     )
     assert len(store.drills.latest(limit=1)) == 1

@@ -63,9 +63,10 @@ class AgentProcess:
         wait_until(self.is_healthy, what=f"the agent of {self._config}")
 
     def is_healthy(self) -> bool:
-        assert self._process is not None and self._process.poll() is None, self.log()
+        assert self._process is not None
+        assert self._process.poll() is None, self.log()
         try:
-            with urllib.request.urlopen(f"{self._url}/health", timeout=1.0) as answer:
+            with urllib.request.urlopen(f"{self._url}/health", timeout=1.0) as answer:  # noqa: S310
                 return answer.read() == b'{"ok":true}'
         except OSError:
             return False
@@ -118,7 +119,7 @@ class Node:
         password_file = self.home / "password"
         command = [str(_bin_dir() / "initdb"), "-D", str(self.data), "-U", "postgres", "-A", "scram-sha-256"]
         subprocess.run(
-            [*choose(os.geteuid()).prefix, *command, f"--pwfile={password_file}"],
+            [*choose(os.geteuid()).prefix, *command, f"--pwfile={password_file}", "--no-sync"],
             check=True,
             stdout=subprocess.DEVNULL,
             timeout=60,

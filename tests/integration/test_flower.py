@@ -119,6 +119,7 @@ def _is_up(seen: Watched) -> bool:
         return False
 
 
+QUIET = ("--without-gossip", "--without-mingle")
 CLOSED = (
     "/", "/workers", "/tasks", "/broker", "/tasks/datatable?draw=1&start=0&length=5&order[0][column]=0",
     "/api/tasks", "/api/workers", "/api/task/types", "/api/queues/length",
@@ -179,6 +180,7 @@ def test_no_secret_is_shown_to_other_users_or_on_the_pages(watched: Watched) -> 
         watched.ask(path)[1] for path in ("/", "/broker", "/tasks", "/api/workers?refresh=1", "/metrics")
     ]
 
+    assert "broker_transport_options" in "".join(pages)
     everywhere = "".join([*process.cmdline(), *process.environ().values(), *pages])
     logs = "".join(log.read_text() for log in watched.home.glob("*.log"))
     assert LOGIN not in everywhere + logs

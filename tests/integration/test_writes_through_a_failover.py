@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from ha_tasks.adapters.postgres_probe import PostgresProber
 from ha_tasks.adapters.postgres_session import control_logins
 from ha_tasks.failover.load_balancer import LoadBalancer
 from ha_tasks.failover.traffic_router import TrafficRouter
-from ha_tasks.model.load import ended_at, lost, outage_s, stale
+from ha_tasks.model.load import lost, outage_s, stale
 from ha_tasks.model.platform import Platform, Routing
 from ha_tasks.model.probe import OutcomeKind
 from tests.fakes.repositories import FakeWantedServers
@@ -50,11 +51,9 @@ def edge(pair: PostgresPair, tmp_path: Path) -> Iterator[HaproxyServer]:
 
 
 def platform(pair: PostgresPair, edge: HaproxyServer) -> Platform:
-    service = pair.service
     entry = f"127.0.0.1:{edge.ports['pg_write']}"
-    routed = {"routing": Routing(backend="pg_write", entry=entry)}
-    fields = {name: getattr(service, name) for name in ("name", "kind", "instances", "check", "postgres")}
-    return Platform(name="p", services={"db": type(service)(**fields, **routed)}, hosts={}, balancers={})
+    service = replace(pair.service, routing=Routing(backend="pg_write", entry=entry))
+    return Platform(name="p", services={"db": service}, hosts={}, balancers={})
 
 
 def kill(pair: PostgresPair) -> None:
@@ -96,7 +95,7 @@ def test_acknowledged_writes_survive_and_new_ones_reach_the_promoted_node(
         time.sleep(0.02)
     report = load.stop()
 
-    outage = outage_s(report.acks, fault_at, ended_at(report))
+    outage = outage_s(report.acks, fault_at, report.ended_at)
     assert outage is not None
     assert fault_at + timedelta(seconds=outage) < routed_at + timedelta(seconds=1.5)
     assert (lost(report), stale(report.acks)) == (0, 0)

@@ -43,6 +43,7 @@ def test_what_came_as_expected_passes():
         ({"lost": 2}, "2 acknowledged writes are lost"),
         ({"stale": 1}, "1 writes were acknowledged by a superseded primary"),
         ({"acked_after": 0}, "nothing was acknowledged after the fault"),
+        ({"outage_s": None}, "it was away again when the load ended"),
         ({"outage_s": 31.0}, "the outage of 31.0 s is above the objective of 30 s"),
         ({"after": {"timeline.db": 5, "primary.db": "pg1"}}, "the effect was not applied once"),
         ({"after": {"primary.db": "pg1"}}, "the effect was not applied once"),

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ha_tasks.model.load import Ack, LoadReport, Miss, ended_at, lost, outage_s, stale
+from ha_tasks.model.load import Ack, LoadReport, Miss, lost, outage_s, stale
 from tests.fakes.clock import START
 
 
@@ -60,11 +60,11 @@ def test_a_gap_that_is_open_at_the_end_is_no_recovery(
 def test_a_load_ends_with_its_last_answer_or_failure() -> None:
     report = LoadReport(acks=(ack(1.0), ack(2.0)), misses=(miss(5.0), miss(3.0)), present=None)
 
-    assert ended_at(report) == at(5.0)
+    assert report.ended_at == at(5.0)
 
 
 def test_a_load_without_a_request_has_no_end() -> None:
-    assert ended_at(LoadReport(acks=(), misses=(), present=None)) is None
+    assert LoadReport(acks=(), misses=(), present=None).ended_at is None
 
 
 @pytest.mark.parametrize(
