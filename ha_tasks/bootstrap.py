@@ -191,6 +191,7 @@ def assemble(
     detection = Detection(
         platform=platform,
         health=health,
+        registry=registry,
         detector=detector,
         planner=planner,
         orchestrator=orchestrator,
@@ -210,6 +211,7 @@ def assemble(
         tools=pg_tools,
         journal=store.journal,
         ledger=store.ledger,
+        actor=actor,
     )
     return System(
         inventory=inventory,

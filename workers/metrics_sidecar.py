@@ -25,9 +25,10 @@ from beat_schedule import SCHEDULE
 from ha_tasks.adapters.broker_queues import queues_at
 from ha_tasks.adapters.clock import SystemClock
 from ha_tasks.bootstrap import load_inventory
-from ha_tasks.errors import HaTasksError, StartFailed
+from ha_tasks.errors import DeadlineExceeded, HaTasksError, StartFailed
 from ha_tasks.inventory import Inventory
 from ha_tasks.monitoring.metrics_collector import MetricsCollector
+from ha_tasks.monitoring.prometheus import Part
 from ha_tasks.monitoring.snapshot import Snapshot
 from ha_tasks.monitoring.sources import Sources
 from ha_tasks.names import TaskName
@@ -74,19 +75,29 @@ def application(snapshot: Snapshot) -> WSGIApplication:
     def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         match environ["PATH_INFO"]:
             case "/metrics":
-                return metrics(environ, start_response)
+                try:
+                    return metrics(environ, start_response)
+                except DeadlineExceeded as error:
+                    return _plain(start_response, "503 Service Unavailable", str(error))
             case "/healthz":
                 return _healthz(snapshot, start_response)
             case _:
-                start_response("404 Not Found", [("Content-Type", "text/plain")])
-                return [b"only /metrics and /healthz are here\n"]
+                return _plain(start_response, "404 Not Found", "only /metrics and /healthz are here")
 
     return serve
 
 
+def _plain(start_response: StartResponse, status: str, text: str) -> Iterable[bytes]:
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+    return [f"{text}\n".encode()]
+
+
 def _healthz(snapshot: Snapshot, start_response: StartResponse) -> Iterable[bytes]:
     """Always 200: to end this process would bring no store and no broker back."""
-    down = snapshot.down()
+    try:
+        down = snapshot.down()
+    except DeadlineExceeded:
+        down = tuple(Part)
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps({"status": "degraded" if down else "ok", "down": down}).encode() + b"\n"]
 
@@ -101,9 +112,9 @@ class _Handler(WSGIRequestHandler):
 
 
 class SidecarServer(ThreadingMixIn, WSGIServer):
-    """A thread per request, awaited at the end. Raises StartFailed when the address is taken."""
+    """A thread per request. Raises StartFailed when the address is taken."""
 
-    daemon_threads = False
+    daemon_threads = True
 
     def __init__(self, host: str, port: int, app: WSGIApplication) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -126,7 +137,7 @@ class SidecarServer(ThreadingMixIn, WSGIServer):
 
 
 def serve(server: SidecarServer) -> None:
-    """Serves until SIGTERM or SIGINT; requests under way are answered."""
+    """Serves until SIGTERM or SIGINT. A scrape under way may be cut: a source that hangs must not keep us."""
 
     def stop(*_: object) -> None:
         # shutdown() waits for the loop that this very handler has interrupted, so not from here.

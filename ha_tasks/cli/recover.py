@@ -11,7 +11,7 @@ from ha_tasks.cli.lines import BAD, GOOD, Line
 from ha_tasks.cli.plan import service_of
 from ha_tasks.cli.runs import brief
 from ha_tasks.cli.session import Session, pass_session, with_home, with_json
-from ha_tasks.errors import DeadlineExceeded, GuardRefusal
+from ha_tasks.errors import DeadlineExceeded, Refused
 from ha_tasks.model.incident import IncidentState
 from ha_tasks.model.plain import Json
 from ha_tasks.model.run import TERMINAL, Run, RunState
@@ -20,6 +20,8 @@ from ha_tasks.model.verdict import Verdict, VerdictState
 if TYPE_CHECKING:
     from ha_tasks.bootstrap import System
     from ha_tasks.model.platform import Service
+    from ha_tasks.ports.clock import Clock
+    from ha_tasks.ports.repositories import Journal
 
 JUDGE_WITHIN_S = 5.0
 PICKED_UP_WITHIN_S = 5.0
@@ -47,7 +49,7 @@ def command(session: Session, service: str, local: bool, within_s: float) -> int
     else:
         content, refused = _by_workers(session, system, about, within_s)
     if refused is not None:
-        raise GuardRefusal("refused", refused)
+        raise Refused(refused)
     session.result(content, lines)
     return 0 if content["success"] else 1
 
@@ -61,7 +63,7 @@ def _by_workers(
     runs = started or tuple(run for run in system.store.journal.active() if run.plan.service == service.name)
     if not runs:
         return _nothing_started(system, service, verdicts)
-    ended = [_watched(session, system, run, within_s) for run in runs]
+    ended = [watched(session, system.store.journal, system.clock, run, within_s) for run in runs]
     good = all(run.state is RunState.SUCCEEDED for run in ended)
     content: Json = {
         "success": good,
@@ -107,9 +109,9 @@ def _refusal(system: System, service: Service) -> str | None:
     return None
 
 
-def _watched(session: Session, system: System, run: Run, within_s: float) -> Run:
-    """The run at its end, each turn told. DeadlineExceeded when it takes longer."""
-    clock, began, told = system.clock, system.clock.monotonic(), ""
+def watched(session: Session, journal: Journal, clock: Clock, run: Run, within_s: float) -> Run:
+    """The run at its end, each turn told. DeadlineExceeded when it takes longer, or nobody takes it up."""
+    began, told = clock.monotonic(), ""
     while run.state not in TERMINAL:
         waited = clock.monotonic() - began
         if waited > within_s:
@@ -126,7 +128,7 @@ def _watched(session: Session, system: System, run: Run, within_s: float) -> Run
                 f"or: ha-tasks recover {run.plan.service} --local"
             )
         clock.pause(LOOK_EVERY_S)
-        run = system.store.journal.get(run.id)
+        run = journal.get(run.id)
     return run
 
 

@@ -163,10 +163,20 @@ def _outcome(step: Json) -> str:
     if step["error"]:
         return str(step["error"])
     mark = "no way back from here" if step["point_of_no_return"] else ""
-    said = ", ".join(
-        f"{key} {value}" for key, value in step["output"].items() if not isinstance(value, list | dict)
-    )
-    return said or mark
+    said = (f"{key} {_plainly(value)}" for key, value in step["output"].items() if _is_plain(value))
+    return ", ".join(said) or mark
+
+
+def _is_plain(value: object) -> bool:
+    return value is not None and not isinstance(value, list | dict)
+
+
+def _plainly(value: object) -> object:
+    return {True: "yes", False: "no"}.get(value) if isinstance(value, bool) else _rounded(value)
+
+
+def _rounded(value: object) -> object:
+    return f"{value:.2f}" if isinstance(value, float) else value
 
 
 def _attempt_lines(content: Json, now: str) -> Iterator[Line]:

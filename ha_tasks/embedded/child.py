@@ -8,14 +8,11 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
-from ha_tasks.embedded import launch
+from ha_tasks.embedded import launch, logs
 from ha_tasks.embedded.process import Process
-
-LOG_LIMIT_BYTES = 20 * 1024 * 1024
-"""A log longer than that is put aside (``.1``) at the next start of its process."""
+from ha_tasks.embedded.warm import Nursery, WarmProcess
 
 KILL_TIMEOUT_S = 5.0
 
@@ -23,17 +20,23 @@ KILL_TIMEOUT_S = 5.0
 class Child:
     """A child process in a session of its own. ``pid`` is also its process group."""
 
-    def __init__(self, process: Process, running: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Process, running: asyncio.subprocess.Process | WarmProcess) -> None:
         self.process = process
         self._running = running
 
     @classmethod
-    async def spawn(cls, process: Process, cwd: Path, environment: Mapping[str, str]) -> Child:
-        """Starts it. Must be called from the main thread: the kernel ties the child to the calling thread."""
-        _put_aside(process.log)
+    async def spawn(
+        cls, process: Process, *, cwd: Path, environment: Mapping[str, str], nursery: Nursery | None
+    ) -> Child:
+        """Starts it. Must be called from the main thread: the kernel ties the child to the calling thread.
+
+        A warm process comes out of the nursery while there is one.
+        """
+        logs.begin(process.log, process.name)
+        if process.warm and nursery and nursery.pid is not None:
+            warm = await nursery.start(process.command, environment=process.environment, log=process.log)
+            return cls(process, warm)
         with process.log.open("ab") as log:
-            log.write(f"=== {process.name} starts, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
-            log.flush()
             running = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *process.command),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -51,12 +54,14 @@ class Child:
         return self._running.pid
 
     @property
-    def status(self) -> int | None:
-        """Exit status, negative for a signal; None while it runs."""
-        return self._running.returncode
+    def has_ended(self) -> bool:
+        """True once it has ended."""
+        if isinstance(self._running, WarmProcess):
+            return self._running.has_ended
+        return self._running.returncode is not None
 
     async def wait(self) -> int:
-        """Until it ended and is reaped; answers its status."""
+        """Until it ended and is reaped; answers its exit status, negative for a signal."""
         return await self._running.wait()
 
     async def stop(self) -> bool:
@@ -76,6 +81,8 @@ class Child:
 
         What even that does not end in time (it hangs in the kernel) is left to the kernel.
         """
+        with suppress(ProcessLookupError):
+            self._running.send_signal(signal.SIGKILL)
         self.kill_leftovers()
         with suppress(TimeoutError):
             await asyncio.wait_for(self.wait(), KILL_TIMEOUT_S)
@@ -87,23 +94,4 @@ class Child:
 
     def last_words(self, lines: int = 12) -> str:
         """The last lines of its log, indented, without the start's own line."""
-        return last_lines(self.process.log, lines)
-
-
-def last_lines(log: Path, lines: int) -> str:
-    """The last lines of a log since the latest start; empty when it is missing or empty."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 16384))
-            text = file.read().decode(errors="replace")
-    except FileNotFoundError:
-        return ""
-    found = text.splitlines()
-    starts = [number for number, line in enumerate(found) if line.startswith("=== ")]
-    since_start = found[starts[-1] + 1 :] if starts else found
-    return "\n".join("    " + line for line in since_start[-lines:] if line.strip())
-
-
-def _put_aside(log: Path) -> None:
-    if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
-        log.replace(log.with_suffix(".log.1"))
+        return logs.last_lines(self.process.log, lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -26,7 +25,7 @@ class ControlPlane:
 
     def __init__(self, home: Home, environment: Mapping[str, str]) -> None:
         self._home = home
-        self._environment = {**os.environ, **environment, "HA_TASKS_PROCESS": "supervisor"}
+        self._environment = {**environment, "HA_TASKS_PROCESS": "supervisor"}
         self._system: System | None = None
         self._since: datetime | None = None
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ha_tasks.embedded import reaper
-from ha_tasks.embedded.child import last_lines
+from ha_tasks.embedded.logs import last_lines
 from ha_tasks.embedded.reaper import sweep
 from ha_tasks.errors import StartFailed
 

@@ -21,8 +21,9 @@ from ha_tasks.embedded.guard import Guard
 from ha_tasks.embedded.haproxy import runtime_socket
 from ha_tasks.embedded.home import Home
 from ha_tasks.embedded.secret_files import write_private
-from ha_tasks.embedded.stack import Stack
+from ha_tasks.embedded.stack import WARM_MODULES, Stack
 from ha_tasks.embedded.supervisor import Event, Running, Supervisor
+from ha_tasks.embedded.warm import Nursery
 from ha_tasks.errors import StartFailed
 
 RECORD_EVERY_S = 0.25
@@ -115,17 +116,23 @@ def _prepared(
         postgres=unprivileged.settle(home, way, binaries["postgres"]),
         way=way,
         control=ControlPlane(home, environment_of(home)),
+        nursery=Nursery(
+            WARM_MODULES, cwd=home.run, environment=environment_of(home), log=home.log_of("nursery")
+        ),
     )
     stack.write_files()
     return stack
 
 
 def environment_of(home: Home) -> dict[str, str]:
-    """By which every process of the stack finds its home; it overrules the user's own."""
+    """Of every process: where its home is, overruling the user's own, and which stack it belongs to."""
     return {
+        **os.environ,
         "HA_TASKS_HOME": str(home.root),
         "HA_TASKS_CONFIG": str(home.inventory),
         "HA_TASKS_CRASH_POINTS": str(home.crash_points),
+        "HA_TASKS_STACK": stack_id(home) or "",
+        "PYTHONUNBUFFERED": "1",
     }
 
 
@@ -136,17 +143,14 @@ class _Life:
         self._home = home
         self._ports = dict(stack.ports)
         self._guard = guard
+        self._nursery = stack.nursery
         self._listener = listener
         self._recorded: state.State | None = None
         self._supervisor = Supervisor(
             stack.nodes(),
             cwd=home.run,
-            environment={
-                **os.environ,
-                **environment_of(home),
-                "HA_TASKS_STACK": stack_id(home) or "",
-                "PYTHONUNBUFFERED": "1",
-            },
+            environment=environment_of(home),
+            nursery=stack.nursery,
             listen=listener.event,
             is_held=lambda name: (home.hold / name).exists(),
         )
@@ -208,6 +212,7 @@ class _Life:
         processes = (
             Running(name="supervisor", kind="supervisor", pid=os.getpid()),
             Running(name="reaper", kind="reaper", pid=self._guard.pid),
+            *(Running(name="nursery", kind="nursery", pid=pid) for pid in (self._nursery.pid,) if pid),
             *supervised,
             *state.unsupervised(self._home),
         )

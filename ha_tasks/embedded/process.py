@@ -25,7 +25,8 @@ class Process:
 
     It starts once everything that it ``needs`` is ready, and ends before any of that does.
     ``prepare`` is called before every start (it writes what the program reads). The first word of
-    ``command`` is an absolute path.
+    ``command`` is an absolute path. ``warm``: the command is ``python -m ...``, and its imports are ready
+    in the nursery.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Process:
     prepare: Callable[[], None] | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 5.0
+    warm: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

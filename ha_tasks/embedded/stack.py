@@ -22,10 +22,12 @@ from ha_tasks.embedded.readiness import answers_http, answers_ping, proved_by
 from ha_tasks.embedded.secret_files import read, write_private
 from ha_tasks.embedded.state import FLOWER_USER
 from ha_tasks.embedded.unprivileged import Way
+from ha_tasks.embedded.warm import Nursery
 from ha_tasks.errors import StartFailed
 
 OBSERVERS = ("probe-a", "probe-b")
 RECOVERERS = ("recovery-1", "recovery-2")
+SERVER_READY_S = 30.0
 PYTHON_READY_S = 60.0
 """A Python process of a machine that is busy may need that long to import everything."""
 
@@ -44,15 +46,17 @@ class Stack:
     postgres: Binary
     way: Way
     control: ControlPlane
+    nursery: Nursery
 
     def nodes(self) -> list[Node]:
         """The graph. Databases are up before anybody watches them, or their start would look like a fault."""
-        whole = ("postgres", "haproxy", "broker", "cache")
+        whole = ("postgres", "haproxy", "broker", "cache", "nursery")
         return [
             self._broker(),
             self._cache(),
             self._job("store", self.control.open),
             self._job("initdb", self._initdb),
+            Job(name="nursery", start=self._open_nursery, stop=self.nursery.close),
             *(self._agent(host) for host in HOSTS),
             self._postgres(),
             self._haproxy(),
@@ -141,9 +145,9 @@ class Stack:
             "sidecar",
             "sidecar",
             _python("-m", "workers.metrics_sidecar"),
-            needs=("store", "broker"),
+            needs=("store", "broker", "nursery"),
             ready=answers_http(self.ports["metrics"], "/metrics", contains="system_availability_percentage"),
-            ready_timeout_s=PYTHON_READY_S,
+            warm=True,
         )
 
     def _flower(self) -> Process:
@@ -154,9 +158,9 @@ class Stack:
             "flower",
             "flower",
             _celery("flower", f"--conf={_flower_conf()}", f"--port={self.ports['flower']}"),
-            needs=("broker",),
+            needs=("broker", "nursery"),
             ready=answers_http(self.ports["flower"], "/workers", basic_auth=login, contains="Flower"),
-            ready_timeout_s=PYTHON_READY_S,
+            warm=True,
         )
 
     def _worker(self, name: str, needs: tuple[str, ...], *arguments: str) -> Process:
@@ -166,7 +170,7 @@ class Stack:
             _celery("worker", "-n", f"{name}@%h", "--loglevel=INFO", *_QUIET, *arguments),
             needs=needs,
             ready=proved_by(lambda: self.control.missing_worker(name)),
-            ready_timeout_s=PYTHON_READY_S,
+            warm=True,
             stop_timeout_s=10.0,
         )
 
@@ -178,7 +182,7 @@ class Stack:
             _celery("beat", "--loglevel=INFO", "--pidfile=", "--schedule", str(schedule)),
             needs=needs,
             ready=proved_by(lambda: self.control.missing_worker("beat")),
-            ready_timeout_s=PYTHON_READY_S,
+            warm=True,
         )
 
     def _proof(self) -> Job:
@@ -195,6 +199,10 @@ class Stack:
         needs = ("sidecar", "flower", "beat", *OBSERVERS, *RECOVERERS)
         return Job(name="proof", needs=needs, start=prove, timeout_s=4 * PROOF_TIMEOUT_S)
 
+    async def _open_nursery(self) -> None:
+        await self.nursery.open()
+        await self.nursery.ready()
+
     def _initdb(self) -> None:
         postgres.make_first_data(self.home, self.postgres, self.way)
 
@@ -209,7 +217,7 @@ class Stack:
         *,
         ready: Ready,
         needs: tuple[str, ...] = (),
-        ready_timeout_s: float = 30.0,
+        warm: bool = False,
         stop_timeout_s: float = 5.0,
         prepare: Callable[[], None] | None = None,
     ) -> Process:
@@ -220,12 +228,13 @@ class Stack:
             log=self.home.log_of(name),
             needs=needs,
             ready=ready,
-            ready_timeout_s=ready_timeout_s,
+            ready_timeout_s=PYTHON_READY_S if warm else SERVER_READY_S,
             # A look into the store costs more than a connection, and takes CPU from what is looked for.
-            look_every_s=0.25 if ready_timeout_s == PYTHON_READY_S else 0.05,
+            look_every_s=0.2 if warm else 0.05,
             environment={"HA_TASKS_PROCESS": name},
             prepare=prepare,
             stop_timeout_s=stop_timeout_s,
+            warm=warm,
         )
 
     def _conf(self, name: str) -> Path:
@@ -237,6 +246,18 @@ _QUIET = ("--without-gossip", "--without-mingle")
 
 _OBSERVING = ("-P", "threads", "-c", "4", "-Q", "probes,alerts", "--observe")
 _RECOVERING = ("-P", "prefork", "-c", "2", "-Q", "recovery,backups,tuning")
+
+WARM_MODULES = (
+    "celery.bin.celery",
+    "celery.apps.beat",
+    "celery.apps.worker",
+    "celery.concurrency.prefork",
+    "celery.concurrency.thread",
+    "kombu.transport.redis",
+    "workers.app",
+    "ha_tasks.monitoring.metrics_collector",
+)
+"""What the warm processes import; by name, because this layer knows neither Celery nor the workers."""
 
 
 def _python(*arguments: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ha_tasks.embedded.child import Child
 from ha_tasks.embedded.process import Job, Node, NotReady, Process, check_graph
+from ha_tasks.embedded.warm import Nursery
 from ha_tasks.errors import HaTasksError, StartFailed
 
 POLL_S = 0.05
@@ -72,6 +73,7 @@ class Supervisor:
         environment: Mapping[str, str],
         listen: Callable[[Event], None],
         is_held: Callable[[str], bool],
+        nursery: Nursery | None = None,
         give_up_after: int = GIVE_UP_AFTER,
     ) -> None:
         check_graph(nodes)
@@ -80,6 +82,7 @@ class Supervisor:
         self._environment = environment
         self._listen = listen
         self._is_held = is_held
+        self._nursery = nursery
         self._give_up_after = give_up_after
         self._ready = {name: asyncio.Event() for name in self._nodes}
         self._children: dict[str, Child] = {}
@@ -116,7 +119,7 @@ class Supervisor:
         return tuple(
             Running(name=name, kind=child.process.kind, pid=child.pid)
             for name in self._nodes
-            if (child := self._children.get(name)) and child.status is None
+            if (child := self._children.get(name)) and not child.has_ended
         )
 
     async def _bring_up(self, node: Node) -> None:
@@ -142,7 +145,9 @@ class Supervisor:
     async def _spawn(self, process: Process) -> Child:
         if process.prepare:
             process.prepare()
-        child = await Child.spawn(process, self._cwd, self._environment)
+        child = await Child.spawn(
+            process, cwd=self._cwd, environment=self._environment, nursery=self._nursery
+        )
         self._children[process.name] = child
         self._tell(EventKind.STARTED, process.name)
         return child
@@ -150,17 +155,17 @@ class Supervisor:
     async def _until_ready(self, process: Process, child: Child) -> None:
         ends_at = time.monotonic() + process.ready_timeout_s
         while (missing := await self._look(process)) is not None:
-            if child.status is not None:
-                raise StartFailed(_ended_early(process, child))
+            if child.has_ended:
+                raise StartFailed(_ended_early(process, child, await child.wait()))
             if time.monotonic() > ends_at:
                 raise StartFailed(
                     f"{process.name} was not ready within {process.ready_timeout_s:g} s: {missing}"
                     f"; its log is {process.log}\n{child.last_words()}"
                 )
             await asyncio.sleep(process.look_every_s)
-        if child.status is not None:
+        if child.has_ended:
             # Something else answered for it: what took its port before it could.
-            raise StartFailed(_ended_early(process, child))
+            raise StartFailed(_ended_early(process, child, await child.wait()))
 
     async def _look(self, process: Process) -> str | None:
         """None when it is ready, else what is missing."""
@@ -224,7 +229,7 @@ class Supervisor:
 
     async def _end(self, process: Process) -> None:
         child = self._children.get(process.name)
-        if not child or child.status is not None:
+        if not child or child.has_ended:
             return
         by_itself = await child.stop()
         self._tell(EventKind.STOPPED if by_itself else EventKind.KILLED, process.name)
@@ -237,8 +242,8 @@ def _how(status: int) -> str:
     return f"by signal {-status}" if status < 0 else f"with status {status}"
 
 
-def _ended_early(process: Process, child: Child) -> str:
-    how = _how(child.status or 0)
+def _ended_early(process: Process, child: Child, status: int) -> str:
+    how = _how(status)
     return f"{process.name} ended {how} while it started; its log is {process.log}\n{child.last_words()}"
 
 

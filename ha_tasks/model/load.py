@@ -40,11 +40,11 @@ class LoadReport:
     misses: tuple[Miss, ...]
     present: frozenset[tuple[int, int]] | None
 
-    @property
-    def ended_at(self) -> datetime | None:
-        """When the last request was answered or given up; None without any request."""
-        moments = [*(a.acked_at for a in self.acks), *(m.failed_at for m in self.misses)]
-        return max(moments, default=None)
+
+def ended_at(report: LoadReport) -> datetime | None:
+    """When the last request was answered or given up; None without any request."""
+    moments = [*(a.acked_at for a in report.acks), *(m.failed_at for m in report.misses)]
+    return max(moments, default=None)
 
 
 NOTICEABLE_S = 0.25
@@ -55,7 +55,7 @@ def outage_s(acks: Iterable[Ack], fault_at: datetime, until: datetime | None = N
     """Seconds from the fault to the end of the longest gap between acknowledgements after it.
 
     The gap that the fault itself lies in counts from the fault. ``until`` is when the load ended
-    (``LoadReport.ended_at``): a killed server acknowledges for some tenths of a second more, and without
+    (``ended_at``): a killed server acknowledges for some tenths of a second more, and without
     ``until`` these few would look like a recovery. None when nothing was acknowledged after the
     fault, or when the longest gap was still open at ``until``: it did not come back. A longest gap that
     nobody would notice (below ``NOTICEABLE_S``) is no outage: it is answered as it is.
@@ -66,7 +66,7 @@ def outage_s(acks: Iterable[Ack], fault_at: datetime, until: datetime | None = N
     edges = [fault_at, *after]
     gaps = [(b - a).total_seconds() for a, b in zip(edges, after, strict=False)]
     longest = max(range(len(gaps)), key=gaps.__getitem__)
-    if until is not None and (until - after[-1]).total_seconds() > gaps[longest]:
+    if until is not None and (until - after[-1]).total_seconds() > max(gaps[longest], NOTICEABLE_S):
         return None
     if gaps[longest] < NOTICEABLE_S:
         return gaps[longest]

@@ -15,7 +15,7 @@ from ha_tasks.model.plain import Json
 from ha_tasks.model.run import TERMINAL, Phase, Run, RunState, Step, claimed
 from ha_tasks.ports.repositories import Attempt, NewRun
 from ha_tasks.store.engine import Database
-from ha_tasks.store.outbox import arrived, offer, owed, post, postings, tick, withdraw
+from ha_tasks.store.outbox import offer, owed, post, postings, tick, withdraw
 from ha_tasks.store.plans import plan_to_json
 from ha_tasks.store.rows import insert, next_value
 from ha_tasks.store.runs import load, new_step, progress, write_steps
@@ -239,7 +239,7 @@ def _insert_run(connection: Connection, new: NewRun, now: datetime) -> int | Non
 
 
 def _take(connection: Connection, before: Run, taken: Run, now: datetime) -> bool:
-    """Writes a claim: the lease, the step, the attempt; the message has arrived, so it is ticked off."""
+    """Writes a claim: the lease, the step, the attempt."""
     moved = connection.execute(
         update(runs)
         .where(runs.c.id == before.id, runs.c.fence == before.fence, runs.c.ended_at.is_(None))
@@ -268,7 +268,6 @@ def _take(connection: Connection, before: Run, taken: Run, now: datetime) -> boo
             error="",
         )
     )
-    arrived(connection, taken.id, now)
     return True
 
 

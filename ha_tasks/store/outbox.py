@@ -20,8 +20,8 @@ class Posting:
     """What is known about the message for a run's current step. All times aware UTC.
 
     ``due``: not before then. ``offered_at``: when somebody was last given it to send; None: nobody yet.
-    ``sent_at``: when the broker took it, or an executor came because of it. ``lease_until``: end of the
-    executor's lease; None: nobody holds the run.
+    ``sent_at``: when the broker took it. ``lease_until``: end of the executor's lease; None: nobody
+    holds the run.
     """
 
     due: datetime | None
@@ -101,11 +101,6 @@ def offer(connection: Connection, seen: Posted, now: datetime) -> bool:
 def tick(connection: Connection, numbers: Sequence[int], now: datetime) -> None:
     """Notes that the broker took these messages; one that was replaced since is not there any more."""
     connection.execute(update(outbox).where(outbox.c.id.in_(numbers)).values(sent_at=now))
-
-
-def arrived(connection: Connection, run: int, now: datetime) -> None:
-    """Notes that an executor came for the run's message."""
-    connection.execute(update(outbox).where(outbox.c.run == run).values(offered_at=now, sent_at=now))
 
 
 def withdraw(connection: Connection, run: int) -> None:

@@ -5,16 +5,18 @@ Any number of observers do this at the same time: unique indexes make one incide
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
 from ha_tasks.errors import PlaybookError, ScopeBusy
 from ha_tasks.failover.health_monitor import HealthMonitor
+from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.model.guards import Guard, Refusal, refusal
+from ha_tasks.model.health import ServiceHealth, ServiceState, instance_score, service_health
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, incident_key
-from ha_tasks.model.platform import Platform, Role, Service, ServiceKind
+from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.probe import ProbeOutcome
 from ha_tasks.model.run import Run
 from ha_tasks.model.verdict import Verdict, VerdictState
@@ -55,6 +57,7 @@ class Detection:
         *,
         platform: Platform,
         health: HealthMonitor,
+        registry: ServiceRegistry,
         detector: FailureDetector,
         planner: RecoveryPlanner,
         orchestrator: RecoveryOrchestrator,
@@ -70,6 +73,7 @@ class Detection:
     ) -> None:
         self._platform = platform
         self._health = health
+        self._registry = registry
         self._detector = detector
         self._planner = planner
         self._orchestrator = orchestrator
@@ -102,7 +106,8 @@ class Detection:
         for service in services:
             primary = self.primary_of(service)
             mine = [o for o in outcomes if o.target.service == service.name]
-            verdicts += self._detector.analyze_system_state(service, mine, now, primary=primary)
+            judged = self._detector.analyze_system_state(service, mine, now, primary=primary)
+            verdicts += [_scored(v, service, mine, now) for v in judged]
         return tuple(verdicts)
 
     def react(self, verdicts: Sequence[Verdict]) -> Finding:
@@ -245,32 +250,42 @@ class Detection:
         self._incidents.move(incident.id, IncidentState.ESCALATED, now, self._actor, why)
 
     def _keep_ledger(self, service: Service, verdicts: Sequence[Verdict]) -> None:
-        state, score = service_state(service, verdicts, self.primary_of(service))
-        failing = [v.failing_since for v in verdicts if v.failing_since is not None]
-        at = min(failing, default=self._clock.now()) if state == "unavailable" else self._clock.now()
+        rotation = self._rotation(service)
+        serving = [v for v in verdicts if v.target.instance in rotation]
+        health = service_health(service, {v.target.instance: v.score for v in verdicts}, rotation)
+        entry = ledger_entry(health, serving)
+        if entry is None:
+            return
+        state, score = entry
+        at = self._clock.now()
+        if state is ServiceState.UNAVAILABLE:
+            # Down since the first failed probe of the confirmed failure, not since it was confirmed.
+            at = max((v.failing_since for v in serving if v.failing_since is not None), default=at)
         self._ledger.service_state(service.name, state, score, at)
 
+    def _rotation(self, service: Service) -> Sequence[str]:
+        """Who gets the traffic: of a database the recorded primary alone."""
+        if service.kind is ServiceKind.POSTGRES:
+            primary = self.primary_of(service)
+            return [] if primary is None else [primary]
+        return self._registry.in_rotation(service.name)
 
-def service_state(
-    service: Service, verdicts: Sequence[Verdict], primary: str | None
-) -> tuple[str, float | None]:
-    """(state, score) of a service from its instances' verdicts. Pure.
 
-    unknown: too few vantages. unavailable: nobody can serve. degraded: it serves with less than it
-    should have. The score is the share of configured serving instances that are healthy; a PostgreSQL
-    service without its primary is 0.
+def _scored(verdict: Verdict, service: Service, outcomes: Sequence[ProbeOutcome], now: datetime) -> Verdict:
+    mine = [o for o in outcomes if o.target == verdict.target]
+    return replace(verdict, score=instance_score(service, mine, now))
+
+
+def ledger_entry(
+    health: ServiceHealth, serving: Sequence[Verdict]
+) -> tuple[ServiceState, float | None] | None:
+    """What the availability ledger is told; None: nothing, the failure is not confirmed yet. Pure.
+
+    ``serving``: verdicts on those that get the traffic. Too few vantages on any of them is unknown time.
     """
-    if any(v.state is VerdictState.BLIND for v in verdicts):
-        return "unknown", None
-    state_of: Mapping[str, VerdictState] = {v.target.instance: v.state for v in verdicts}
-    failed = {name for name, state in state_of.items() if state is VerdictState.FAILED}
-    if primary is not None and primary in failed:
-        return "unavailable", 0.0
-    spares = {i.name for i in service.instances if i.role is Role.SPARE}
-    serving = [name for name in state_of if name not in failed]
-    wanted = [name for name in state_of if name not in spares]
-    if not serving:
-        return "unavailable", 0.0
-    missing = sum(name in failed for name in wanted)
-    score = 1.0 - missing / len(wanted) if wanted else 1.0
-    return ("degraded" if missing else "available"), score
+    if not serving or any(v.state is VerdictState.BLIND for v in serving):
+        return ServiceState.UNKNOWN, None
+    confirmed = all(v.state is VerdictState.FAILED for v in serving)
+    if health.state is ServiceState.UNAVAILABLE and not confirmed:
+        return None
+    return health.state, health.score

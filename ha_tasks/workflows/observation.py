@@ -20,11 +20,12 @@ log = logging.getLogger(__name__)
 
 LATE_S = 1.0
 """An observer this late was busy or paused: it discards what was seen before it woke."""
-RECONCILE_EVERY_S = 1.0
+EVERY_S = 1.0
+"""How often things are kept as recorded, and a heartbeat row is written."""
 
 
 class Observer:
-    """Two loops: probe-judge-react, and keeping things as recorded. Each survives what the other meets."""
+    """Three loops: probe-judge-react, keeping things as recorded, heartbeat rows. None waits for another."""
 
     def __init__(
         self, *, platform: Platform, detection: Detection, reconciler: Reconciler, clock: Clock
@@ -38,12 +39,15 @@ class Observer:
 
     def run(self, ended: threading.Event) -> None:
         """Until ``ended`` is set; returns within a second after."""
-        keeper = threading.Thread(
-            target=self._loop, args=(ended, RECONCILE_EVERY_S, self._reconcile), name="reconcile"
-        )
-        keeper.start()
+        others = [
+            threading.Thread(target=self._loop, args=(ended, EVERY_S, work), name=name)
+            for name, work in (("reconcile", self._reconcile), ("heartbeat", self._heartbeat))
+        ]
+        for thread in others:
+            thread.start()
         self._loop(ended, self._every_s, self._observe)
-        keeper.join()
+        for thread in others:
+            thread.join()
 
     def observe(self, services: list[Service]) -> None:
         """One round. A round that took far longer than its probes may was interrupted, not answered."""
@@ -66,6 +70,9 @@ class Observer:
     def _reconcile(self, late_s: float) -> None:  # noqa: ARG002 - it keeps nothing that grows old
         self._reconciler.balancers()
         self._reconciler.clusters()
+
+    def _heartbeat(self, late_s: float) -> None:  # noqa: ARG002 - as above
+        self._reconciler.heartbeats()
 
     def _loop(self, ended: threading.Event, every_s: float, work: Callable[[float], None]) -> None:
         due = self._clock.monotonic()

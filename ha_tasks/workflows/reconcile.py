@@ -5,7 +5,9 @@ Every observer does this every second. What it sets is what SQL says, so doing i
 
 from __future__ import annotations
 
-from ha_tasks.errors import HaTasksError
+from contextlib import suppress
+
+from ha_tasks.errors import HaTasksError, Unreachable
 from ha_tasks.failover.load_balancer import LoadBalancer
 from ha_tasks.model.balancer import Drift
 from ha_tasks.model.cluster import Cluster, ClusterState
@@ -14,6 +16,9 @@ from ha_tasks.names import Counter
 from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
 from ha_tasks.ports.repositories import Journal, Ledger
 from ha_tasks.workflows.cluster_moves import PostgresTools, unblock, writes_are_taken
+
+HEARTBEAT_S = 1.0
+"""Deadline of one heartbeat row."""
 
 
 class Reconciler:
@@ -27,12 +32,14 @@ class Reconciler:
         tools: PostgresTools,
         journal: Journal,
         ledger: Ledger,
+        actor: str,
     ) -> None:
         self._platform = platform
         self._balancer = balancer
         self._tools = tools
         self._journal = journal
         self._ledger = ledger
+        self._actor = f"heartbeat of {actor}"
 
     def balancers(self) -> tuple[Drift, ...]:
         """Re-applies the wanted state, for example after a restart of HAProxy. Answers what had drifted."""
@@ -47,6 +54,17 @@ class Reconciler:
         for service in self._platform.services.values():
             if service.kind is ServiceKind.POSTGRES and service.name not in busy:
                 self._cluster(service)
+
+    def heartbeats(self) -> None:
+        """A row through each balancer: WAL keeps moving, so that a standby's silence means something.
+
+        What fails here is seen by the probes; it is not told twice.
+        """
+        for service in self._platform.services.values():
+            if service.kind is not ServiceKind.POSTGRES or service.routing is None:
+                continue
+            with suppress(Unreachable):
+                self._tools.control.write_canary(service, service.routing.entry, self._actor, HEARTBEAT_S)
 
     def _cluster(self, service: Service) -> None:
         try:

@@ -182,7 +182,7 @@ def test_a_frozen_balancer_is_unreachable_by_the_deadline(tmp_path: Path) -> Non
     try:
         with pytest.raises(BalancerUnreachable):
             HaproxyControl(frozen.socket, timeout_s=0.3).servers()
-        assert 0.25 < time.monotonic() - begun < 0.6
+        assert 0.25 < time.monotonic() - begun < 1.0
     finally:
         frozen.stop()
 
@@ -212,7 +212,7 @@ def test_moving_the_writes_ends_old_sessions_and_new_ones_reach_the_new_node(edg
         with edge.client() as new:
             edge.greeters["pg2"].greet()
             assert new.recv(100) == b"pg2\n"
-    assert took_s < 0.25
+    assert took_s < 1.0
 
 
 def test_what_is_wanted_survives_a_restart_of_haproxy(tmp_path: Path) -> None:

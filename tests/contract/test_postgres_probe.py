@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import psutil
@@ -51,13 +51,16 @@ def process(pair: PostgresPair, node: str, title: str) -> psutil.Process:
 
 @contextmanager
 def frozen(*processes: psutil.Process) -> Iterator[None]:
-    for each in processes:
-        os.kill(each.pid, signal.SIGSTOP)
+    def send(number: signal.Signals) -> None:
+        for each in processes:
+            with suppress(ProcessLookupError):  # a background process may have ended by itself
+                os.kill(each.pid, number)
+
+    send(signal.SIGSTOP)
     try:
         yield
     finally:
-        for each in processes:
-            os.kill(each.pid, signal.SIGCONT)
+        send(signal.SIGCONT)
 
 
 def test_a_primary_and_its_standby_say_what_they_are(pair: PostgresPair) -> None:

@@ -87,12 +87,8 @@ def cache() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = PostgresServer(tmp_path_factory.mktemp("pg"))
-    server.initialise()
-    server.start()
-    yield f"127.0.0.1:{server.port}"
-    server.stop()
+def database(postgres_server: PostgresServer) -> str:
+    return f"127.0.0.1:{postgres_server.port}"
 
 
 def _fake() -> Prober:

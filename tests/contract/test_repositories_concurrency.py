@@ -16,6 +16,7 @@ import pytest
 from ha_tasks.errors import IdempotencyConflict, Refused, ScopeBusy, StaleEpoch, StaleFence
 from ha_tasks.model.run import Outcome, Phase, after
 from ha_tasks.store import Store
+from ha_tasks.store.engine import Database
 from tests.contract.conftest import AnyStore
 from tests.contract.test_repositories_incidents import opened
 from tests.contract.test_repositories_limits import CLUSTER
@@ -222,3 +223,25 @@ def test_a_forked_child_uses_connections_of_its_own(kind: str, request: pytest.F
     assert os.waitstatus_to_exitcode(status) == 0
     assert store.journal.get(run.id).lease_owner == "child"
     assert store.journal.renew(run.id, store.journal.get(run.id).fence, at(2), 3)
+
+
+def test_a_forked_child_does_not_talk_over_its_parent_s_connection(postgres_url: str):
+    database = Database(postgres_url)
+
+    def backend() -> int:
+        with database.reading() as connection:
+            return int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+
+    mine = backend()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = int(backend() == mine)
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert backend() == mine
+    database.dispose()

@@ -148,7 +148,6 @@ class FakeJournal:
             lease_until=now + timedelta(seconds=lease_s),
         )
         entry.due = None
-        entry.offered_at = entry.sent_at = now
         entry.attempts.append(
             Attempt(
                 step=step,

@@ -99,15 +99,24 @@ class Node:
         self._ports = ports
         self._write(agent_port)
 
-    def rows(self, sql: str, *, timeout_s: float = 5.0) -> list[Row]:
+    def rows(self, sql: str, *parameters: str, timeout_s: float = 5.0) -> list[Row]:
         login = Login(user="postgres", database="postgres", password=PASSWORD)
         within = Deadline(SystemClock(), timeout_s)
         address = f"127.0.0.1:{self.port}"
         with Session(address, login, within=within, statement_timeout_s=timeout_s) as session:
-            return session.query(sql, within=within)
+            return session.query(sql, *parameters, within=within)
 
-    def value(self, sql: str) -> str | None:
-        return self.rows(sql)[0][0]
+    def value(self, sql: str, *parameters: str) -> str | None:
+        return self.rows(sql, *parameters)[0][0]
+
+    @property
+    def is_standby(self) -> bool:
+        return (self.data / "standby.signal").exists()
+
+    def remembered(self) -> str:
+        """What its agent has on its disk about it."""
+        path = self.home / "state" / "node.json"
+        return path.read_text() if path.exists() else ""
 
     def postmaster(self) -> int:
         return int((self.data / "postmaster.pid").read_text().splitlines()[0])

@@ -1,4 +1,4 @@
-"""A home with the demo platform's inventory and a store as it is after an hour, for the sidecar's tests."""
+"""A home with the demo's inventory and a store as it is after half an hour, for the sidecar's tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ha_tasks.store import Store
 from tests.servers import free_port
 from tests.valkey_server import PASSWORD
 
-HOUR_S = 3600
+LIVED_S = 1800
 INSTANCES = (
     *(("db", f"pg{n}", "postgres") for n in (1, 2, 3)),
     *(("web", f"web{n}", "http") for n in (1, 2, 3)),
@@ -49,16 +49,16 @@ def make_home(home: Path, broker_port: int) -> Store:
     return store
 
 
-def live_an_hour(store: Store) -> None:
-    """What an hour of the demo leaves: each instance looked at twice a second from two vantages."""
+def live_half_an_hour(store: Store) -> None:
+    """What half an hour of the demo leaves: each instance looked at twice a second from two vantages."""
     now = datetime.now(UTC)
-    for begin in range(0, 2 * HOUR_S, 1200):
+    for begin in range(0, 2 * LIVED_S, 1200):
         moments = [now - timedelta(seconds=n / 2) for n in range(begin, begin + 1200)]
         store.observations.record([look for moment in moments for look in _looks(moment, now)])
     for service in ("db", "web", "cache"):
-        store.ledger.service_state(service, "available", 1.0, now - timedelta(seconds=HOUR_S))
-        store.ledger.service_state(service, "unavailable", 0.0, now - timedelta(seconds=HOUR_S / 2))
-        store.ledger.service_state(service, "available", 1.0, now - timedelta(seconds=HOUR_S / 2 - 36))
+        store.ledger.service_state(service, "available", 1.0, now - timedelta(seconds=LIVED_S))
+        store.ledger.service_state(service, "unavailable", 0.0, now - timedelta(seconds=LIVED_S / 2))
+        store.ledger.service_state(service, "available", 1.0, now - timedelta(seconds=LIVED_S / 2 - 36))
     look_once(store)
     sets = (SyncSet(quorum=1, members=("pg2", "pg3")),)
     store.clusters.register(

@@ -23,7 +23,7 @@ from ha_tasks.adapters.postgres_probe import PostgresProber
 from ha_tasks.adapters.postgres_session import control_logins
 from ha_tasks.failover.load_balancer import LoadBalancer
 from ha_tasks.failover.traffic_router import TrafficRouter
-from ha_tasks.model.load import lost, outage_s, stale
+from ha_tasks.model.load import ended_at, lost, outage_s, stale
 from ha_tasks.model.platform import Platform, Routing
 from ha_tasks.model.probe import OutcomeKind
 from tests.fakes.repositories import FakeWantedServers
@@ -95,7 +95,7 @@ def test_acknowledged_writes_survive_and_new_ones_reach_the_promoted_node(
         time.sleep(0.02)
     report = load.stop()
 
-    outage = outage_s(report.acks, fault_at, report.ended_at)
+    outage = outage_s(report.acks, fault_at, ended_at(report))
     assert outage is not None
     assert fault_at + timedelta(seconds=outage) < routed_at + timedelta(seconds=1.5)
     assert (lost(report), stale(report.acks)) == (0, 0)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from ha_tasks.disaster_recovery.playbooks import load_playbooks
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
+from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.model.cluster import Cluster, ClusterState, sync_set_of
+from ha_tasks.model.health import service_health
 from ha_tasks.model.incident import IncidentKind, IncidentState
-from ha_tasks.model.probe import OutcomeKind
+from ha_tasks.model.probe import OutcomeKind, Target
 from ha_tasks.model.run import RunState
-from ha_tasks.model.verdict import VerdictState
+from ha_tasks.model.verdict import Verdict, VerdictState
 from ha_tasks.recovery.failure_detector import DetectorSettings, FailureDetector
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
-from ha_tasks.workflows.detection import Detection, service_state
+from ha_tasks.workflows.detection import Detection, ledger_entry
 from ha_tasks.workflows.guard_facts import GuardFactsGatherer
 from ha_tasks.workflows.recovery import DetectAndRecover, IncidentFollower
 from tests.fakes.action import FakeAction
@@ -96,6 +99,7 @@ class World:
         return Detection(
             platform=self.platform,
             health=self.health,
+            registry=ServiceRegistry(self.platform, store.wanted),
             detector=FailureDetector(DetectorSettings()),
             planner=RecoveryPlanner(self.platform, load_playbooks(())),
             orchestrator=self.orchestrator,
@@ -392,38 +396,38 @@ def test_detect_and_recover_names_what_a_guard_refused():
     assert "web1" in result.message
 
 
-@pytest.mark.parametrize(
-    ("states", "primary", "expected"),
-    [
-        ({"pg1": "healthy", "pg2": "healthy", "pg3": "healthy"}, "pg1", ("available", 1.0)),
-        ({"pg1": "failed", "pg2": "healthy", "pg3": "healthy"}, "pg1", ("unavailable", 0.0)),
-        ({"pg1": "healthy", "pg2": "failed", "pg3": "healthy"}, "pg1", ("degraded", pytest.approx(2 / 3))),
-        ({"pg1": "blind", "pg2": "healthy", "pg3": "healthy"}, "pg1", ("unknown", None)),
-        ({"pg1": "suspect", "pg2": "healthy", "pg3": "healthy"}, "pg1", ("available", 1.0)),
-    ],
-)
-def test_the_state_of_a_database(states, primary, expected):
-    assert service_state(database(), verdicts(states, "db"), primary) == expected
+def verdict(name, state, score):
+    target = Target(service="web", instance=name)
+    return Verdict(target=target, state=VerdictState(state), evidence="", score=score)
 
 
 @pytest.mark.parametrize(
-    ("states", "expected"),
+    ("serving", "expected"),
     [
-        ({"web1": "healthy", "web2": "healthy", "web3": "healthy"}, ("available", 1.0)),
-        ({"web1": "failed", "web2": "healthy", "web3": "healthy"}, ("degraded", 0.5)),
-        ({"web1": "healthy", "web2": "healthy", "web3": "failed"}, ("available", 1.0)),
-        ({"web1": "failed", "web2": "failed", "web3": "failed"}, ("unavailable", 0.0)),
+        ({"web1": ("healthy", 1.0), "web2": ("healthy", 1.0)}, ("available", 1.0)),
+        ({"web1": ("failed", 0.0), "web2": ("healthy", 1.0)}, ("degraded", 0.5)),
+        ({"web1": ("suspect", 0.0), "web2": ("suspect", 0.0)}, None),
+        ({"web1": ("failed", 0.0), "web2": ("suspect", 0.0)}, None),
+        ({"web1": ("failed", 0.0), "web2": ("failed", 0.0)}, ("unavailable", 0.0)),
+        ({"web1": ("blind", None), "web2": ("healthy", 1.0)}, ("unknown", None)),
+        ({}, ("unknown", None)),
     ],
 )
-def test_the_state_of_a_pool(states, expected):
-    assert service_state(web(), verdicts(states, "web"), None) == expected
+def test_what_the_ledger_is_told(serving, expected):
+    """A failure that is not confirmed tells it nothing; blindness is never taken for health."""
+    verdicts = [verdict(name, state, score) for name, (state, score) in serving.items()]
+    health = service_health(web(), {v.target.instance: v.score for v in verdicts}, list(serving))
+
+    assert ledger_entry(health, verdicts) == expected
 
 
-def verdicts(states, service):
-    from ha_tasks.model.probe import Target
-    from ha_tasks.model.verdict import Verdict
+def test_a_database_without_its_primary_is_down_since_its_first_failed_probe():
+    world = World(database())
+    world.cluster()
+    world.rounds(4)
+    world.health.kinds["pg1"] = REFUSED
+    since = world.clock.now() + timedelta(seconds=0.5)
+    world.rounds(3)
 
-    return [
-        Verdict(target=Target(service=service, instance=name), state=VerdictState(state), evidence="")
-        for name, state in states.items()
-    ]
+    standing = [i for i in world.store.ledger.intervals(world.clock.now()) if i.until is None]
+    assert [(i.state, i.since) for i in standing] == [("unavailable", since)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Event, Thread
 
 import pytest
 
-from ha_tasks.errors import StoreUnreachable
+from ha_tasks.errors import DeadlineExceeded, StoreUnreachable
 from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet
 from ha_tasks.model.incident import IncidentKind, IncidentState
 from ha_tasks.model.playbook import GuardSettings, Plan, PlannedStep, UndoPolicy, VerifySettings
@@ -16,6 +17,7 @@ from ha_tasks.monitoring.snapshot import Snapshot
 from ha_tasks.monitoring.transport import MAX_WORKERS
 from ha_tasks.names import ActionName, Queue, RecoveryType
 from ha_tasks.ports.repositories import NewRun, Worker
+from tests.fakes.queues import FakeQueues
 from tests.unit.builders import T0, at, outcome
 from tests.unit.metrics_reading import Stage
 
@@ -333,6 +335,36 @@ def test_a_snapshot_names_the_parts_that_are_down():
     stage.queues.down = True
 
     assert Snapshot(stage.collector, stage.clock).down() == ("broker",)
+
+
+class Hanging(FakeQueues):
+    """A broker that answers only once it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = Event()
+        self.let_go = Event()
+
+    def backlogs(self, queues):
+        self.asked.set()
+        assert self.let_go.wait(10)
+        return super().backlogs(queues)
+
+
+def test_a_source_that_hangs_keeps_the_others_who_ask_only_so_long():
+    queues = Hanging()
+    stage = Stage(queues=queues)
+    snapshot = Snapshot(stage.collector, stage.clock, wait_s=0.05)
+    first = Thread(target=lambda: list(snapshot.collect()))
+    first.start()
+    assert queues.asked.wait(10)
+
+    with pytest.raises(DeadlineExceeded, match="has not answered"):
+        snapshot.collect()
+    queues.let_go.set()
+    first.join(10)
+
+    assert snapshot.down() == ()
 
 
 def test_the_descriptions_are_the_catalogue():

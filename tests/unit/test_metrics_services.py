@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ha_tasks.model.availability import ServiceState
@@ -163,6 +163,7 @@ def test_time_in_which_the_probers_were_dead_is_counted_as_unknown():
     assert seconds["web", "unknown"] == 80.0
 
 
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(st.floats(0.1, 8.0), st.none() | st.sampled_from(list(ServiceState)), st.floats(0.0, 4.0)),

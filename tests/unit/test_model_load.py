@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ha_tasks.model.load import Ack, LoadReport, Miss, lost, outage_s, stale
+from ha_tasks.model.load import Ack, LoadReport, Miss, ended_at, lost, outage_s, stale
 from tests.fakes.clock import START
 
 
@@ -49,6 +49,8 @@ def test_the_outage_ends_with_the_longest_gap_after_the_fault(
         pytest.param([0.1, 2.0, 2.1], 3.0, 2.0, id="it came back and the load ended soon after"),
         pytest.param([0.1, 2.0, 2.1], 9.0, None, id="it came back and was gone again until the end"),
         pytest.param([], 9.0, None, id="it never came back"),
+        pytest.param([1.0, 1.125, 1.25], 1.375, 1.0, id="the last request took a moment"),
+        pytest.param([0.125, 0.25], 0.4375, 0.125, id="nobody noticed anything"),
     ],
 )
 def test_a_gap_that_is_open_at_the_end_is_no_recovery(
@@ -60,11 +62,11 @@ def test_a_gap_that_is_open_at_the_end_is_no_recovery(
 def test_a_load_ends_with_its_last_answer_or_failure() -> None:
     report = LoadReport(acks=(ack(1.0), ack(2.0)), misses=(miss(5.0), miss(3.0)), present=None)
 
-    assert report.ended_at == at(5.0)
+    assert ended_at(report) == at(5.0)
 
 
 def test_a_load_without_a_request_has_no_end() -> None:
-    assert LoadReport(acks=(), misses=(), present=None).ended_at is None
+    assert ended_at(LoadReport(acks=(), misses=(), present=None)) is None
 
 
 @pytest.mark.parametrize(

@@ -300,6 +300,7 @@ def reconciler(world):
         tools=world.tools,
         journal=world.store.journal,
         ledger=world.store.ledger,
+        actor="h/test",
     )
 
 
