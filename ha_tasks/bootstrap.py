@@ -39,6 +39,7 @@ from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
 from ha_tasks.store import Store
 from ha_tasks.workflows.actions import http, postgres, rejoin
 from ha_tasks.workflows.actions.verify import VerifyService, VerifyTools
+from ha_tasks.workflows.adoption import Adopter
 from ha_tasks.workflows.baseline import LatencyBaseline
 from ha_tasks.workflows.cluster_moves import PostgresTools
 from ha_tasks.workflows.detection import Detection
@@ -103,6 +104,7 @@ class System:
     agents: HostAgents
     control: SqlPostgresControl
     guards: GuardFactsGatherer
+    adopter: Adopter
     health: HealthMonitor
     balancers: Mapping[str, BalancerControl]
     actions: Mapping[ActionName, Action]
@@ -175,6 +177,7 @@ def assemble(
         leases=ThreadedLeaseKeeper(journal=store.journal, clock=clock, lease_s=platform.policies.lease_s),
         owner=f"{actor}/{os.getpid()}",
         settled=follower.settled,
+        stopped=lambda: store.limits.switch("stop") is not None,
         boundary=crash_points(environ),
     )
     planner = RecoveryPlanner(platform, load_playbooks(inventory.playbook_directories))
@@ -240,6 +243,7 @@ def assemble(
         agents=agents,
         control=control,
         guards=guards,
+        adopter=Adopter(tools=pg_tools, journal=store.journal),
         health=health,
         balancers=balancers,
         actions=by_name,

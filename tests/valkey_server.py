@@ -36,7 +36,7 @@ class ValkeyServer:
         return f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
 
     def client(self) -> redis.Redis:
-        return redis.Redis(port=self.port, password=PASSWORD)
+        return redis.Redis(host="127.0.0.1", port=self.port, password=PASSWORD)
 
     def start(self, within_s: float = 5.0) -> None:
         self.port = self.port or free_port()
@@ -70,8 +70,8 @@ class ValkeyServer:
 def valkey_server(home: Path) -> Iterator[ValkeyServer]:
     """A server that runs as long as the block."""
     server = ValkeyServer(home)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()

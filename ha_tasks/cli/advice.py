@@ -23,7 +23,7 @@ _PLAIN = {
     IncidentState.OPEN: "wait: it is being decided; if nothing happens, see whether the workers run",
     IncidentState.SUPPRESSED: "wait: what it depends on is recovered first",
     IncidentState.MITIGATED: "wait: the service works again, its redundancy is being restored",
-    IncidentState.RESOLVED: "go back to bed: it is over",
+    IncidentState.RESOLVED: "leave it: it is over",
 }
 
 

@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "ack": ("ack", "Acknowledge an incident (I-7), or end the cool-downs of a service."),
     "switch": ("switch", "Stop the automation, let it only observe, or let it act."),
     "playbook": ("playbook", "List, show and check playbooks."),
+    "adopt": ("adopt", "Take a running PostgreSQL cluster into care: from then on a failover may follow."),
     "migrate": ("migrate", "Bring the tables of the state store to this version."),
 }
 """Command -> its module and what it is for. A module is imported when its command is asked for."""

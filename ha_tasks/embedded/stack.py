@@ -6,7 +6,7 @@ import asyncio
 import importlib.util
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ha_tasks.embedded.control_plane import ControlPlane
 from ha_tasks.embedded.home import Home
 from ha_tasks.embedded.inventory import HOSTS, NODES, WEB
 from ha_tasks.embedded.node_files import NodeFiles
+from ha_tasks.embedded.ports import LOOPBACK
 from ha_tasks.embedded.process import Job, Node, NotReady, Process, Ready
 from ha_tasks.embedded.readiness import answers_http, answers_ping, proved_by
 from ha_tasks.embedded.secret_files import read, write_private
@@ -45,6 +46,7 @@ class Stack:
     haproxy: Binary
     postgres: Binary
     way: Way
+    versions: Mapping[str, str]
     control: ControlPlane
     nursery: Nursery
 
@@ -84,13 +86,21 @@ class Stack:
     def _broker(self) -> Process:
         ready = answers_ping(self.ports["broker"], self.home.secret("broker"))
         return self._process(
-            "broker", "broker", (str(self.valkey.path), str(self._conf("broker.conf"))), ready=ready
+            "broker",
+            "broker",
+            (str(self.valkey.path), str(self._conf("broker.conf"))),
+            ready=ready,
+            where=f"{self._version('valkey')}  {self._at('broker')}",
         )
 
     def _cache(self) -> Process:
         ready = answers_ping(self.ports["cache"])
         return self._process(
-            "cache", "cache", (str(self.valkey.path), str(self._conf("cache.conf"))), ready=ready
+            "cache",
+            "cache",
+            (str(self.valkey.path), str(self._conf("cache.conf"))),
+            ready=ready,
+            where=f"{self._version('valkey')}  {self._at('cache')}",
         )
 
     def _agent(self, host: str) -> Process:
@@ -100,6 +110,7 @@ class Stack:
             "agent",
             _python("-m", "workers.host_agent", "--config", str(self._conf(f"{name}.toml"))),
             ready=answers_http(self.ports[name], "/health"),
+            where=self._at(name) + ("" if host in NODES else f", web services {self._all(WEB)}"),
         )
 
     def _postgres(self) -> Job:
@@ -116,6 +127,7 @@ class Stack:
             start=_in_thread(bring_up),
             stop=_in_thread(lambda: postgres.shut_down(self.home)),
             timeout_s=180.0,
+            where=f"{self._version('postgres')}  primary and two standbys {self._all(NODES)}",
         )
 
     def _haproxy(self) -> Process:
@@ -138,6 +150,7 @@ class Stack:
             needs=("store", HOSTS["app"]),
             ready=answers_http(self.ports["web"], contains='"service"'),
             prepare=prepare,
+            where=f"{self._version('haproxy')}  {self._all(('web', 'pg_write', 'pg_read', 'stats'))}",
         )
 
     def _sidecar(self) -> Process:
@@ -147,6 +160,7 @@ class Stack:
             _python("-m", "workers.metrics_sidecar"),
             needs=("store", "broker", "nursery"),
             ready=answers_http(self.ports["metrics"], "/metrics", contains="system_availability_percentage"),
+            where=self._at("metrics"),
             warm=True,
         )
 
@@ -160,6 +174,7 @@ class Stack:
             _celery("flower", f"--conf={_flower_conf()}", f"--port={self.ports['flower']}"),
             needs=("broker", "nursery"),
             ready=answers_http(self.ports["flower"], "/workers", basic_auth=login, contains="Flower"),
+            where=self._at("flower"),
             warm=True,
         )
 
@@ -197,7 +212,8 @@ class Stack:
                 await _until(proved_by(look))
 
         needs = ("sidecar", "flower", "beat", *OBSERVERS, *RECOVERERS)
-        return Job(name="proof", needs=needs, start=prove, timeout_s=4 * PROOF_TIMEOUT_S)
+        where = "a row written, a scheduled task executed, every instance seen to answer"
+        return Job(name="proof", needs=needs, start=prove, timeout_s=4 * PROOF_TIMEOUT_S, where=where)
 
     async def _open_nursery(self) -> None:
         await self.nursery.open()
@@ -218,6 +234,7 @@ class Stack:
         ready: Ready,
         needs: tuple[str, ...] = (),
         warm: bool = False,
+        where: str = "",
         stop_timeout_s: float = 5.0,
         prepare: Callable[[], None] | None = None,
     ) -> Process:
@@ -235,7 +252,17 @@ class Stack:
             prepare=prepare,
             stop_timeout_s=stop_timeout_s,
             warm=warm,
+            where=where,
         )
+
+    def _version(self, server: str) -> str:
+        return f"{server} {self.versions[server]}"
+
+    def _at(self, name: str) -> str:
+        return f"{LOOPBACK}:{self.ports[name]}"
+
+    def _all(self, names: Iterable[str]) -> str:
+        return " ".join(f":{self.ports[name]}" for name in names)
 
     def _conf(self, name: str) -> Path:
         return self.home.conf / name

@@ -89,19 +89,27 @@ class Supervisor:
         self._begun: set[str] = set()
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._since = time.monotonic()
+        self._early_end: asyncio.Future[str] | None = None
 
     async def start(self) -> None:
         """Returns once every node is ready. Raises StartFailed for the first that does not come up.
 
-        What has been started then still runs: call ``stop``. The same after a cancellation.
+        So does one that ends before all are ready. What has been started then still runs: call ``stop``.
+        The same after a cancellation.
         """
+        self._early_end = asyncio.get_running_loop().create_future()
         tasks = [asyncio.create_task(self._bring_up(node)) for node in self._nodes.values()]
+        whole = asyncio.gather(*tasks)
         try:
-            await asyncio.gather(*tasks)
+            await asyncio.wait((whole, self._early_end), return_when=asyncio.FIRST_COMPLETED)
+            if self._early_end.done():
+                raise StartFailed(self._early_end.result())
+            await whole
         finally:
+            self._early_end = None
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, whole, return_exceptions=True)
 
     async def stop(self) -> None:
         """Ends everything, what needs before what is needed, side by side where possible. Idempotent."""
@@ -133,7 +141,7 @@ class Supervisor:
             await self._until_ready(node, child)
             self._keepers[node.name] = asyncio.create_task(self._keep(node))
         self._ready[node.name].set()
-        self._tell(EventKind.READY, node.name)
+        self._tell(EventKind.READY, node.name, node.where)
 
     async def _do(self, job: Job) -> None:
         self._tell(EventKind.STARTED, job.name)
@@ -187,6 +195,8 @@ class Supervisor:
             status = await child.wait()
             child.kill_leftovers()
             self._tell(EventKind.EXITED, process.name, _how(status))
+            if self._early_end and not self._early_end.done():
+                self._early_end.set_result(_ended_early(process, child, status))
             short_lives = 0 if time.monotonic() - began > LONG_LIFE_S else short_lives + 1
             if short_lives >= self._give_up_after:
                 self._tell(EventKind.GAVE_UP, process.name, _gave_up(process, child, short_lives))
@@ -204,7 +214,7 @@ class Supervisor:
             self._tell(EventKind.EXITED, process.name, str(error))
             await self._children[process.name].kill()
         else:
-            self._tell(EventKind.READY, process.name)
+            self._tell(EventKind.READY, process.name, process.where)
 
     async def _take_down(self, node: Node, ended: Mapping[str, asyncio.Event]) -> None:
         for other in self._nodes.values():

@@ -59,6 +59,8 @@ class Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 5.0
     disable_nagle_algorithm = True
+    wbufsize = -1
+    """Head and body leave in one piece: who dies has given a whole answer, or none, which is retried."""
 
     def do_GET(self) -> None:
         """200 with JSON."""

@@ -99,9 +99,7 @@ def _present(key: str, variable: str, value: str | None) -> str:
     return value
 
 
-def printed_by(
-    key: str, command: list[str], directory: Path, deadline_s: float = COMMAND_DEADLINE_S
-) -> str:
+def printed_by(key: str, command: list[str], directory: Path, deadline_s: float = COMMAND_DEADLINE_S) -> str:
     """What the command prints. What it says on stderr is left out of the InventoryError that is raised
     when it fails or is late: it may repeat what it was asked for.
     """

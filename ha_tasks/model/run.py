@@ -226,6 +226,13 @@ def _ended(run: Run, state: RunState, now: datetime) -> Run:
     return replace(run, state=state, ended_at=now, updated_at=now)
 
 
+def aborted(run: Run, now: datetime) -> Run:
+    """The run ended between two steps by the stop switch. What is done stays: a person decides."""
+    waiting = replace(run.current, state=StepState.READY, attempts=run.current.attempts - 1)
+    text = f"stopped by the stop switch before {waiting.planned.id}"
+    return _ended(replace(run.with_step(waiting), error=text), RunState.ABORTED, now)
+
+
 def claimed(run: Run, now: datetime) -> Run:
     """The run as an executor takes it up: its step RUNNING (UNKNOWN when it was begun before)."""
     step = run.current

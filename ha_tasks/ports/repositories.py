@@ -325,8 +325,19 @@ class Ledger(Protocol):
         """Every cumulative series."""
         ...
 
-    def service_state(self, service: str, state: str, score: float | None, at: datetime) -> bool:
-        """The state of a service from ``at`` on (back-dated); True when it changed. The score is kept."""
+    def service_state(
+        self,
+        service: str,
+        state: str,
+        score: float | None,
+        at: datetime,
+        *,
+        judged_at: datetime | None = None,
+    ) -> bool:
+        """The state of a service from ``at`` on (back-dated); True when it changed. The score is kept.
+
+        ``judged_at``: when it was judged so; None: at ``at``.
+        """
         ...
 
     def intervals(self, since: datetime) -> tuple[Interval, ...]:

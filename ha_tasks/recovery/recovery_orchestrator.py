@@ -22,8 +22,8 @@ from ha_tasks.model.run import (
     Outcome,
     Phase,
     Run,
-    RunState,
     StepState,
+    aborted,
     after,
     exhausted,
 )
@@ -74,6 +74,7 @@ class RecoveryOrchestrator:
         leases: LeaseKeeper,
         owner: str,
         settled: Callable[[Run, Run], None],
+        stopped: Callable[[], bool] = lambda: False,
         boundary: Boundary = nobody,
     ) -> None:
         self._platform = platform
@@ -86,6 +87,7 @@ class RecoveryOrchestrator:
         self._leases = leases
         self._owner = owner
         self._settled = settled
+        self._stopped = stopped
         self._boundary = boundary
 
     def advance(self, run_id: int, step: int, phase: Phase) -> Advance:
@@ -101,6 +103,8 @@ class RecoveryOrchestrator:
         if run is None:
             return Advance(taken=False)
         self._reached(run, "claimed")
+        if run.phase is Phase.DO and run.current.state is StepState.RUNNING and self._stopped():
+            return self._abort(run)
         try:
             with self._leases.keep(run) as lost:
                 outcome = self._attempt(run, lost)
@@ -136,6 +140,13 @@ class RecoveryOrchestrator:
         for message in messages:
             self.send(message)
         return len(messages)
+
+    def _abort(self, run: Run) -> Advance:
+        """Only what was not begun can be left; a compensation under way goes on."""
+        ended = aborted(run, self._clock.now())
+        self._journal.settle(run, ended, run.fence, outcome="aborted", error=ended.error, due=None)
+        self._settled(run, ended)
+        return Advance(taken=True, run=ended, error=ended.error)
 
     def _attempt(self, run: Run, lost: Callable[[], bool]) -> Outcome:
         step = run.current
@@ -209,6 +220,3 @@ class RecoveryOrchestrator:
 
     def _reached(self, run: Run, point: str) -> None:
         self._boundary(run.phase, run.current.action, point)
-
-
-__all__ = ["Advance", "RecoveryOrchestrator", "RunState"]

@@ -183,7 +183,7 @@ def _translated(error: DBAPIError | TimeoutError, url: str) -> HaTasksError | No
     state = getattr(cause, "sqlstate", None)
     text = str(cause).strip().partition("\n")[0]
     if state in _NOT_MIGRATED or (isinstance(cause, sqlite3.Error) and text.startswith("no such")):
-        return UsageError(f"the store {url} is not migrated: {text}")
+        return UsageError(f"the store {url} is not migrated: {text}; mend it with: ha-tasks migrate")
     passing = isinstance(error, (OperationalError, InterfaceError, TimeoutError))
     if passing or state == _READ_ONLY_TRANSACTION:
         return StoreUnreachable(f"the store {url} did not answer: {text}")

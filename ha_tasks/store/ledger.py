@@ -41,11 +41,20 @@ class SqlLedger:
         with self._database.reading() as connection:
             return all_series(connection)
 
-    def service_state(self, service: str, state: str, score: float | None, at: datetime) -> bool:
+    def service_state(
+        self,
+        service: str,
+        state: str,
+        score: float | None,
+        at: datetime,
+        *,
+        judged_at: datetime | None = None,
+    ) -> bool:
         """See the port. Idempotent."""
+        row = {"service": service, "score": score, "judged_at": judged_at or at}
         with self._database.writing() as connection:
             if score is not None:
-                put(connection, service_score, {"service": service, "score": score, "judged_at": at})
+                put(connection, service_score, row)
             return change_state(connection, service, state, at)
 
     def intervals(self, since: datetime) -> tuple[Interval, ...]:

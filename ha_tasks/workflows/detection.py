@@ -37,6 +37,8 @@ from ha_tasks.workflows.guard_facts import GuardFactsGatherer
 
 LOOK_BACK_S = 15.0
 """Outcomes older than this say nothing about now."""
+GAP = timedelta(seconds=10)
+"""Longer than any pause between two judgements of observers that live."""
 WAITING = (IncidentState.OPEN, IncidentState.BLOCKED)
 
 
@@ -253,15 +255,22 @@ class Detection:
         rotation = self._rotation(service)
         serving = [v for v in verdicts if v.target.instance in rotation]
         health = service_health(service, {v.target.instance: v.score for v in verdicts}, rotation)
+        self._tell_the_gap(service)
         entry = ledger_entry(health, serving)
         if entry is None:
             return
         state, score = entry
-        at = self._clock.now()
+        at = now = self._clock.now()
         if state is ServiceState.UNAVAILABLE:
             # Down since the first failed probe of the confirmed failure, not since it was confirmed.
             at = max((v.failing_since for v in serving if v.failing_since is not None), default=at)
-        self._ledger.service_state(service.name, state, score, at)
+        self._ledger.service_state(service.name, state, score, at, judged_at=now)
+
+    def _tell_the_gap(self, service: Service) -> None:
+        """Time in which nobody judged is unknown time, whatever was true before it."""
+        _, judged_at = self._ledger.scores().get(service.name, (0.0, None))
+        if judged_at is not None and self._clock.now() - judged_at > GAP:
+            self._ledger.service_state(service.name, ServiceState.UNKNOWN, None, judged_at)
 
     def _rotation(self, service: Service) -> Sequence[str]:
         """Who gets the traffic: of a database the recorded primary alone."""

@@ -11,7 +11,7 @@ from ha_tasks.errors import HaTasksError, Unreachable
 from ha_tasks.failover.load_balancer import LoadBalancer
 from ha_tasks.model.balancer import Drift
 from ha_tasks.model.cluster import Cluster, ClusterState
-from ha_tasks.model.platform import Platform, Service, ServiceKind
+from ha_tasks.model.platform import ManagedBy, Platform, Service, ServiceKind
 from ha_tasks.names import Counter
 from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
 from ha_tasks.ports.repositories import Journal, Ledger
@@ -52,7 +52,7 @@ class Reconciler:
         """Every standby that runs follows the recorded primary; a blocked cluster that writes is steady."""
         busy = {run.plan.scope for run in self._journal.active()}
         for service in self._platform.services.values():
-            if service.kind is ServiceKind.POSTGRES and service.name not in busy:
+            if self._ours(service) and service.name not in busy:
                 self._cluster(service)
 
     def heartbeats(self) -> None:
@@ -61,10 +61,15 @@ class Reconciler:
         What fails here is seen by the probes; it is not told twice.
         """
         for service in self._platform.services.values():
-            if service.kind is not ServiceKind.POSTGRES or service.routing is None:
+            if not self._ours(service) or service.routing is None:
                 continue
             with suppress(Unreachable):
                 self._tools.control.write_canary(service, service.routing.entry, self._actor, HEARTBEAT_S)
+
+    @staticmethod
+    def _ours(service: Service) -> bool:
+        """A database that somebody else leads is never written to, and nobody is pointed anywhere."""
+        return service.kind is ServiceKind.POSTGRES and service.managed_by is ManagedBy.HA_TASKS
 
     def _cluster(self, service: Service) -> None:
         try:

@@ -550,9 +550,17 @@ class FakeLedger:
         return (*counters, *histograms)
 
     @one_at_a_time
-    def service_state(self, service: str, state: str, score: float | None, at: datetime) -> bool:
+    def service_state(
+        self,
+        service: str,
+        state: str,
+        score: float | None,
+        at: datetime,
+        *,
+        judged_at: datetime | None = None,
+    ) -> bool:
         if score is not None:
-            self.judged[service] = score, at
+            self.judged[service] = score, judged_at or at
         own = [i for i in self.stretches if i.service == service]
         if own and own[-1].state == state:
             return False

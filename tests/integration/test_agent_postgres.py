@@ -145,6 +145,13 @@ def test_revoking_ends_a_receiver_whose_replay_is_held_by_a_reader(cluster):
     assert cluster.first.value("SELECT count(*) FROM pg_stat_wal_receiver") == "0"
 
 
+def test_revoking_resumes_a_paused_replay(cluster):
+    cluster.first.rows("SELECT pg_wal_replay_pause()")
+    cluster.agents.revoke(cluster.first.name, cluster.nodes.next_epoch())
+
+    assert cluster.first.value("SELECT pg_get_wal_replay_pause_state()") == "not paused"
+
+
 def test_a_frozen_server_is_reported_and_fenced(cluster):
     tree = cluster.first.tree()
     for pid in tree:

@@ -153,6 +153,14 @@ def test_a_process_that_ends_while_it_starts_fails_the_start_with_its_last_words
     assert stack.told(EventKind.STOPPED) == ["fine"]
 
 
+def test_a_process_that_ends_before_all_are_ready_fails_the_start(stack: Stack):
+    brief = stack.process("brief", "sleep 0.2; echo farewell; exit 1")
+    slow = stack.process("slow", SLEEP, ready=never_ready)
+
+    with pytest.raises(StartFailed, match=r"(?s)brief ended with status 1 while it started.*farewell"):
+        stack.run([brief, slow], started)
+
+
 def test_a_program_that_cannot_be_run_is_said(stack: Stack):
     log = stack.directory / "x.log"
     missing = Process(name="x", kind="test", command=("/no/such",), log=log, ready=never_ready)

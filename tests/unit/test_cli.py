@@ -12,16 +12,21 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from ha_tasks.cli import NEEDED, complaint, recover
+from ha_tasks.cli import NEEDED, complaint, doctor, recover
+from ha_tasks.cli.lines import text_of
+from ha_tasks.cli.live import show_live
 from ha_tasks.cli.root import COMMANDS, _said, run
 from ha_tasks.cli.session import Session
-from ha_tasks.errors import DeadlineExceeded
+from ha_tasks.errors import DeadlineExceeded, StoreUnreachable
 from ha_tasks.inventory import load
 from ha_tasks.model.run import Outcome, Run, RunState
 from tests.fakes.clock import FakeClock
@@ -308,16 +313,47 @@ def test_a_drill_without_a_demo_ends_with_4_and_says_how_to_start_one(
     assert "start one with `ha-tasks demo" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("how", [[], ["--local"]])
 def test_a_recovery_that_a_guard_refuses_ends_with_3_and_says_which(
-    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, how: list[str]
 ):
     monkeypatch.setenv("HA_TASKS__POLICIES__MIN_VANTAGES", "1")
 
-    assert run(["recover", "web", "--local"]) == 3
+    assert run(["recover", "web", *how]) == 3
 
     err = capsys.readouterr().err
     assert "is blocked: " in err
     assert "refused by blast_radius: only 0 other healthy instances, 1 needed" in err
+
+
+@pytest.mark.parametrize("how", [[], ["--local"]])
+def test_a_healthy_service_is_left_alone(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, how: list[str]
+):
+    monkeypatch.setenv("HA_TASKS__POLICIES__MIN_VANTAGES", "1")
+    with ExitStack() as servers:
+        for number in (1, 2, 3):
+            server = servers.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Healthy))
+            threading.Thread(target=server.serve_forever).start()
+            servers.callback(server.shutdown)
+            variable = f"HA_TASKS__SERVICES__WEB__INSTANCES__WEB{number}__ADDRESS"
+            monkeypatch.setenv(variable, f"127.0.0.1:{server.server_port}")
+        status = run(["recover", "web", *how, "--json"])
+
+    assert status == 0
+    assert result(capsys)["message"] in ("web is healthy", "System healthy")
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """Answers 200 to everything."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format, *args):
+        pass
 
 
 def test_a_recovery_of_an_unknown_service_ends_with_2(home: Path, capsys: pytest.CaptureFixture[str]):
@@ -359,6 +395,37 @@ def test_a_run_is_watched_to_its_end_and_each_turn_is_told(
 
     assert ended.state is RunState.ROLLED_BACK
     assert capsys.readouterr().out == "run 1 running: at step 1 of 6 take_out by h/recovery-1/7\n"
+
+
+def test_the_live_view_goes_on_while_the_store_is_away_and_ends_when_told(
+    capsys: pytest.CaptureFixture[str],
+):
+    ended = threading.Event()
+
+    def look():
+        ended.set()
+        raise StoreUnreachable("the store did not answer")
+
+    show_live(look, ended)
+
+    assert "not to be seen now: the store did not answer" in capsys.readouterr().out
+
+
+def test_doctor_names_every_program_and_what_mends_a_missing_one(capsys: pytest.CaptureFixture[str]):
+    assert run(["doctor", "--json"]) in (0, 2)
+    rows = result(capsys)["rows"]
+    assert {"python", "postgres", "valkey", "haproxy"} <= {row["what"] for row in rows}
+
+    missing = {
+        "ok": False,
+        "what": "haproxy",
+        "version": "",
+        "source": "",
+        "path": "",
+        "remedy": "install it",
+    }
+    shown = [text_of(line) for line in doctor.lines({"rows": [missing]})]
+    assert shown[-1] == "haproxy: install it"
 
 
 def test_ctrl_c_ends_the_live_view_quietly_with_130(home: Path):

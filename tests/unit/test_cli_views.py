@@ -321,7 +321,7 @@ def test_a_run_on_its_way_says_where_it_is(platform: Platform, store: FakeStore)
     [
         (IncidentState.OPEN, "", "wait: it is being decided"),
         (IncidentState.MITIGATED, "", "wait: the service works again, its redundancy"),
-        (IncidentState.RESOLVED, "", "go back to bed: it is over"),
+        (IncidentState.RESOLVED, "", "leave it: it is over"),
         (IncidentState.BLOCKED, "refused by cool_down: end it with: ha-tasks ack web", "ha-tasks ack web"),
         (
             IncidentState.BLOCKED,

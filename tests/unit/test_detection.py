@@ -401,6 +401,17 @@ def verdict(name, state, score):
     return Verdict(target=target, state=VerdictState(state), evidence="", score=score)
 
 
+def test_time_in_which_nobody_looked_is_unknown_time():
+    world = World(web())
+    world.rounds(4)
+    last = world.clock.now()
+    world.clock.advance(600)
+    world.rounds(1)
+
+    states = [(i.state, i.since) for i in world.store.ledger.intervals(world.clock.start)]
+    assert states[-2:] == [("unknown", last), ("available", world.clock.now())]
+
+
 @pytest.mark.parametrize(
     ("serving", "expected"),
     [

@@ -388,10 +388,18 @@ def test_a_balancer_that_is_away_does_not_keep_the_failover_from_going_on():
     assert world.recover().state is RunState.SUCCEEDED
 
 
-STEPS = (
-    "open_epoch isolate_primary fence_primary revoke_standbys choose_candidate repoint_survivors "
-    "promote_candidate route_writes commit_primary verify_service"
-).split()
+STEPS = [
+    "open_epoch",
+    "isolate_primary",
+    "fence_primary",
+    "revoke_standbys",
+    "choose_candidate",
+    "repoint_survivors",
+    "promote_candidate",
+    "route_writes",
+    "commit_primary",
+    "verify_service",
+]
 
 
 @pytest.mark.parametrize("point", ["claimed", "captured", "done", "settled"])

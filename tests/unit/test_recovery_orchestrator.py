@@ -328,6 +328,29 @@ def test_drive_returns_what_it_has_at_its_deadline():
     assert ended.state is RunState.RUNNING
 
 
+def test_the_stop_switch_ends_a_run_between_two_steps():
+    world = World(*THREE)
+    world.deliver()
+    world.worker._stopped = lambda: True
+
+    ended = world.finish()
+
+    assert ended.state is RunState.ABORTED
+    assert world.log == [f"do {A}"]
+    assert ended.step(2).state is StepState.READY
+    assert "stop switch" in ended.error
+
+
+def test_the_stop_switch_does_not_end_a_compensation_under_way():
+    world = World(*THREE)
+    world.actions[B].fail = [ActionFailed("broken")]
+    world.deliver()
+    world.deliver()
+    world.worker._stopped = lambda: True
+
+    assert world.finish().state is RunState.ROLLED_BACK
+
+
 def test_every_settled_attempt_is_told():
     world = World(*THREE)
     world.finish()

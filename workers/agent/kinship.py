@@ -59,11 +59,15 @@ class Kinship:
         return at.lsn <= end and self._same_before(at.timeline, at.lsn)
 
     def fork(self) -> Fork | None:
-        """Where a stopped node left the upstream's history; None when that cannot be told for certain."""
+        """Where a stopped node left the upstream's history; None when pg_rewind would not do.
+
+        It compares the numbers of the two newest timelines: equal ones are "the same" to it, whatever
+        their content, and the node would go on with its own.
+        """
         fork = self._fork_from(self._control.timeline)
-        if fork is None or fork.lsn is None or not self._same_before(fork.timeline, fork.lsn):
+        if fork is None or fork.lsn is None or self._control.timeline == self._upstream.seen().at.timeline:
             return None
-        return fork
+        return fork if self._same_before(fork.timeline, fork.lsn) else None
 
     def _fork_from(self, timeline: int) -> Fork | None:
         ours = self._history(timeline)

@@ -36,25 +36,27 @@ class Postmaster:
     @property
     def state(self) -> State:
         """RUNNING, EXITED (it ran under our watch), or ABSENT."""
-        if self._pid is not None:
+        if self.pid is not None:
             return State.RUNNING
         return State.EXITED if self._ran else State.ABSENT
 
     @property
     def pid(self) -> int | None:
-        """Pid while it runs."""
+        """Pid while it runs, also when somebody else has started it meanwhile."""
+        if self._pid is None and self._lock.acquire(blocking=False):
+            try:
+                self._take_under_watch()
+            finally:
+                self._lock.release()
         return self._pid
 
     def adopt(self) -> bool:
         """Takes a running postmaster under watch, at the agent's start. Kills what a dead one left."""
         with self._lock:
-            pid = self._pid_in_file()
-            living = processes.holders(self._data_dir)
-            if pid in living and pid is not None:
-                self._watch(pid, ours=None)
+            if self._take_under_watch():
                 return True
-            if living:
-                processes.kill_holders(self._data_dir, timeout_s=_LEFTOVERS_S)
+            if processes.holders(self._data_dir):
+                self._kill_leftovers()
             return False
 
     def spawn(self, command: Sequence[str], *, log: Path) -> None:
@@ -63,7 +65,7 @@ class Postmaster:
         Its working directory is PGDATA from the first moment, so that a fence finds it in any state.
         """
         with self._lock:
-            if self._pid is not None:
+            if self.pid is not None:
                 return
             self._clean_up(timeout_s=_LEFTOVERS_S)
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +136,14 @@ class Postmaster:
     def _reap(self) -> None:
         if self._ours is not None and self._ours.poll() is not None:
             self._ours = None
+
+    def _take_under_watch(self) -> bool:
+        """True when a living postmaster was found that nobody watched."""
+        pid = self._pid_in_file()
+        if self._pid is not None or pid is None or not processes.holds(pid, self._data_dir):
+            return False
+        self._watch(pid, ours=None)
+        return True
 
     def _pid_in_file(self) -> int | None:
         lines = self._lock_file()

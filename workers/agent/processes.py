@@ -23,6 +23,11 @@ def holders(directory: Path) -> frozenset[int]:
     return frozenset(pid for pid in _pids() if pid != os.getpid() and _link(pid, "cwd") == wanted)
 
 
+def holds(pid: int, directory: Path) -> bool:
+    """True when that process lives and ``directory`` is its working directory."""
+    return _link(pid, "cwd") == os.path.realpath(directory)
+
+
 def kill_holders(directory: Path, *, timeout_s: float) -> None:
     """SIGKILL for all holders of ``directory``; returns when two looks find none. Idempotent.
 

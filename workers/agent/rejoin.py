@@ -153,17 +153,22 @@ class Rejoin:
         )
         # Before it takes the old one's place: without the mark it could be started as a primary.
         self._instance.mark_standby(self._beside)
+        self._remove_older_asides()
         with self._ledger.acting(self._warrant):
             aside = self._swap_in()
         self._stream()
         return aside
 
+    def _remove_older_asides(self) -> None:
+        """Of old data that is kept aside, only the newest stays."""
+        data_dir = self._config.data_dir
+        for old in data_dir.parent.glob(f"{data_dir.name}.diverged-*"):
+            shutil.rmtree(old)
+
     def _swap_in(self) -> str:
-        """Puts the new data in the place of the old, which is kept aside; of such at most one is kept."""
+        """Puts the new data in the place of the old; answers where that is kept now."""
         data_dir, aside = self._config.data_dir, ""
         if data_dir.exists() and any(data_dir.iterdir()):
-            for old in data_dir.parent.glob(f"{data_dir.name}.diverged-*"):
-                shutil.rmtree(old)
             kept = data_dir.with_name(f"{data_dir.name}.diverged-{stamp()}")
             data_dir.rename(kept)
             aside = str(kept)

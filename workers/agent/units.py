@@ -26,7 +26,7 @@ from workers.agent.disk import append_durably, read_json, write_json
 log = logging.getLogger(__name__)
 
 _KEYS_KEPT = 200
-_TERM_S = 3.0
+_TERM_S = 2.0
 _KILL_S = 3.0
 UNIT_VARIABLE = "HA_TASKS_UNIT"
 KEY_VARIABLE = "HA_TASKS_UNIT_KEY"

@@ -49,7 +49,9 @@ class Upstream:
         """Of its current timeline, oldest first."""
         timeline = self.seen().at.timeline
         name = f"pg_wal/{timeline:08X}.history"
-        return parse_history(self._sql.value("SELECT pg_read_file($1, 0, 1000000, true)", name) or "", timeline)
+        return parse_history(
+            self._sql.value("SELECT pg_read_file($1, 0, 1000000, true)", name) or "", timeline
+        )
 
     def wal_names(self) -> list[str]:
         """Names of its WAL segments."""

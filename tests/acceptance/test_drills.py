@@ -1,0 +1,89 @@
+"""Drills on the running stack, each judged by what the servers themselves counted."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.acceptance.stack import Stack
+
+RTO_S = 10.0
+"""What a lost primary may cost at most on this stack, on a noisy machine."""
+
+
+def passed(report):
+    assert report["verdict"] == "PASS", report["reasons"]
+    assert report["schema"] == 1
+    assert (report["writes"]["lost"], report["writes"]["stale"]) == (0, 0)
+    return report
+
+
+def test_a_crashed_web_instance_costs_not_one_get(stack: Stack) -> None:
+    report = passed(stack.drill("crash-web"))
+
+    assert report["writes"]["failed"] == 0
+    assert report["writes"]["acked"] > 100
+    assert [s["action"] for s in report["steps"]][-1] == "verify_service"
+
+
+def test_a_crashed_postmaster_is_failed_over_without_a_lost_write(stack: Stack) -> None:
+    report = passed(stack.drill("crash-primary"))
+
+    assert report["outage_s"] <= RTO_S
+    assert report["rpo"]["measured_rows"] == 0
+
+
+def test_a_lost_node_is_failed_over_without_a_lost_write_and_comes_back(stack: Stack) -> None:
+    report = passed(stack.drill("lose-primary"))
+
+    assert report["outage_s"] <= RTO_S
+    assert report["detected_s"] <= report["decided_s"] <= report["acted_s"] <= report["verified_s"]
+
+
+def test_when_a_standby_cannot_be_revoked_nothing_is_promoted_and_all_is_as_before(stack: Stack) -> None:
+    report = passed(stack.drill("refused-promotion"))
+
+    run = stack.result("run", str(report["run"]))
+    undone = [s["action"] for s in report["steps"] if s["state"] == "undone"]
+    incident = stack.result("incidents", str(report["incident"]))
+    assert undone == ["open_epoch", "isolate_primary", "fence_primary", "revoke_standbys"]
+    assert run["run"]["state"] == "rolled_back"
+    assert incident["incident"]["state"] == "escalated"
+    evidence = report["evidence"]
+    assert evidence["before"] == evidence["after"]
+
+
+def test_a_worker_killed_in_the_middle_of_a_failover_changes_nothing_about_its_end(stack: Stack) -> None:
+    report = passed(stack.drill("lose-worker"))
+
+    attempts = stack.result("run", str(report["run"]))["attempts"]
+    assert any(a["outcome"] in ("", None, "lost", "running") for a in attempts) or len(attempts) > 10
+
+
+@pytest.mark.parametrize(
+    "step", ["take_out", "spare_in", "restart_instance", "put_back", "spare_out", "verify_service"]
+)
+@pytest.mark.parametrize("point", ["settled"])
+def test_a_worker_killed_at_a_step_boundary_changes_nothing_about_the_end(
+    stack: Stack, step: str, point: str
+) -> None:
+    """The worker dies after it has written the step down and before it could send the next one."""
+    armed = stack.home / "crash-points" / f"do.{step}.{point}"
+    armed.touch()
+
+    report = passed(stack.drill("crash-web"))
+
+    assert not armed.exists(), "the point was never reached"
+    before, after = report["evidence"]["before"], report["evidence"]["after"]
+    assert after["starts.web1"] - before["starts.web1"] == 1
+    assert {s["state"] for s in report["steps"]} == {"done"}
+
+
+def test_a_worker_killed_between_an_effect_and_its_record_does_not_apply_it_twice(stack: Stack) -> None:
+    armed = stack.home / "crash-points" / "do.restart_instance.done"
+    armed.touch()
+
+    report = passed(stack.drill("crash-web"))
+
+    assert not armed.exists(), "the point was never reached"
+    before, after = report["evidence"]["before"], report["evidence"]["after"]
+    assert after["starts.web1"] - before["starts.web1"] == 1
