@@ -1,4 +1,4 @@
-"""Every class, method, field and default that the design document names: here, or with the issue that brings it.
+"""Every class, method, field and default of the design document: here, or with the issue that brings it.
 
 A row whose place is a number waits for that issue; when the thing appears, the row must name its place,
 or the test says that the table is behind.

@@ -1,4 +1,4 @@
-"""The failover of a PostgreSQL primary on a toy cluster: what is promoted, what is refused, what is undone."""
+"""A failover on a toy cluster: what is promoted, what is refused, what is undone."""
 
 from __future__ import annotations
 
