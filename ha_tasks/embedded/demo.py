@@ -154,6 +154,9 @@ def supervise(home: Path, reports: IO[str]) -> int:
     except HaTasksError as error:
         report(failed=type(error).__name__, text=str(error))
         return error.exit_status
+    except OSError as error:
+        report(failed=Failed.__name__, text=f"{error.filename or home}: {error.strerror or error}")
+        return Failed.exit_status
     return 0
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -79,14 +80,19 @@ async def _talk(port: int, request: bytes) -> bytes:
     try:
         reader, writer = await asyncio.open_connection(LOOPBACK, port)
     except OSError as error:
-        raise NotReady(f"nothing answers on port {port} ({error.strerror})") from error
+        raise NotReady(f"nothing answers on port {port} ({_why(error)})") from error
     try:
         writer.write(request)
         return await reader.read(-1)
     except OSError as error:
-        raise NotReady(f"port {port} broke off ({error.strerror})") from error
+        raise NotReady(f"port {port} broke off ({_why(error)})") from error
     finally:
         writer.close()
+
+
+def _why(error: OSError) -> str:
+    """The system's own word: asyncio puts one of its own in its place."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _first_line(answer: bytes) -> str:

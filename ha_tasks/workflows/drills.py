@@ -15,6 +15,7 @@ from ha_tasks.model.load import LoadReport, ended_at, lost, outage_s, stale
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform, Role, Service, ServiceKind
 from ha_tasks.model.run import TERMINAL, Run, RunState, Step
+from ha_tasks.names import ActionName
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.faults import Faults, Load, Loads
 from ha_tasks.ports.repositories import (
@@ -193,13 +194,15 @@ class Drills:
         self._told(course, f"incident {course.incident.state if course.incident else ''}")
 
     def _kill_the_worker(self, course: _Course) -> None:
-        """In the middle: once a worker holds the lease of a step beyond the first."""
+        """In the middle of the revocation: the step that takes longest before anything is promoted."""
         killed: list[str] = []
 
         def kill() -> bool:
             self._refresh(course)
             run = course.run
-            if run is None or run.lease_owner is None or run.position < 2:
+            if run is None or run.lease_owner is None:
+                return False
+            if run.current.action is not ActionName.REVOKE_STANDBYS:
                 return False
             process = run.lease_owner.split("/")[1]
             self._tools.faults.kill_process(process)

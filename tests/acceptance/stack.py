@@ -46,9 +46,9 @@ class Stack:
         """The record of the running stack, as anybody may read it who may read the home."""
         return json.loads((self.home / "state.json").read_text())
 
-    def pid(self, name: str) -> int:
-        """Of a process of the record."""
-        return next(p["pid"] for p in self.state["processes"] if p["name"] == name)
+    def pid(self, name: str) -> int | None:
+        """Of a process of the record; None while it does not run."""
+        return next((p["pid"] for p in self.state["processes"] if p["name"] == name), None)
 
     def drill(self, scenario: str) -> dict[str, Any]:
         """A drill's report; its exit status must agree with its verdict."""
