@@ -281,7 +281,7 @@ def _instance(instance: Json) -> str:
 
     A standby that is behind says by how much.
     """
-    lag = f" -{instance['lag_bytes']} B" if instance["lag_bytes"] else ""
+    lag = f" lag {instance['lag_bytes']} B" if instance["lag_bytes"] and instance["seen"] == "ok" else ""
     return f"{instance['name']} {instance['role']} {instance['seen'] or '?'}{lag}"
 
 

@@ -256,7 +256,8 @@ class Stack:
         )
 
     def _version(self, server: str) -> str:
-        return f"{server} {self.versions[server]}"
+        path = {"valkey": self.valkey, "postgres": self.postgres, "haproxy": self.haproxy}[server].path
+        return f"{path.name.removesuffix('-server')} {self.versions[server]}"
 
     def _at(self, name: str) -> str:
         return f"{LOOPBACK}:{self.ports[name]}"

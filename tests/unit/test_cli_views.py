@@ -162,7 +162,7 @@ def test_status_of_a_cluster_names_primary_epoch_state_set_and_lag(platform: Pla
     assert [i["lag_bytes"] for i in db["instances"]] == [100, None, 0]
     shown = text(status.lines(content))
     assert "db: primary pg2, steady, epoch 4, commits wait for ANY 1 (pg1, pg3)" in shown
-    assert "pg1 standby ok -100 B" in shown
+    assert "pg1 standby ok lag 100 B" in shown
 
 
 def test_status_tells_the_incident_the_step_of_its_run_and_what_one_can_do(
