@@ -12,8 +12,8 @@ MARKER = ".ha-tasks-demo"
 """Only a directory that bears this file is ever written to, or deleted, by the embedded stack."""
 
 MARKER_TEXT = "Made by `ha-tasks demo`. `ha-tasks demo --stop --purge` deletes this directory.\n"
-FREE_SPACE_NEEDED_BYTES = 700 * 1024 * 1024
-"""Three clusters take about 110 MB at first and may keep up to 512 MB of WAL for a node that is away."""
+FREE_SPACE_NEEDED_BYTES = 900 * 1024 * 1024
+"""Three clusters take about 110 MB at first, and each comes to keep 256 MB of WAL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,7 +182,7 @@ class Stack:
         return self._process(
             name,
             "worker",
-            _celery("worker", "-n", f"{name}@%h", "--loglevel=INFO", *_QUIET, *arguments),
+            _celery("worker", "-n", f"{name}@%h", *_QUIET, *arguments),
             needs=needs,
             ready=proved_by(lambda: self.control.missing_worker(name)),
             warm=True,
@@ -194,7 +194,7 @@ class Stack:
         return self._process(
             "beat",
             "beat",
-            _celery("beat", "--loglevel=INFO", "--pidfile=", "--schedule", str(schedule)),
+            _celery("beat", "--loglevel=WARNING", "--pidfile=", "--schedule", str(schedule)),
             needs=needs,
             ready=proved_by(lambda: self.control.missing_worker("beat")),
             warm=True,
@@ -272,8 +272,9 @@ class Stack:
 _QUIET = ("--without-gossip", "--without-mingle")
 """Workers that greet one another at their start delay it by a second, and need not."""
 
-_OBSERVING = ("-P", "threads", "-c", "4", "-Q", "probes,alerts", "--observe")
-_RECOVERING = ("-P", "prefork", "-c", "2", "-Q", "recovery,backups,tuning")
+# Several probes a second, each two lines at INFO, would bury what matters.
+_OBSERVING = ("--loglevel=WARNING", "-P", "threads", "-c", "4", "-Q", "probes,alerts", "--observe")
+_RECOVERING = ("--loglevel=INFO", "-P", "prefork", "-c", "2", "-Q", "recovery,backups,tuning")
 
 WARM_MODULES = (
     "celery.bin.celery",

@@ -210,9 +210,11 @@ class Supervisor:
         try:
             child = await self._spawn(process)
             await self._until_ready(process, child)
-        except HaTasksError as error:
+        except (HaTasksError, OSError) as error:
             self._tell(EventKind.EXITED, process.name, str(error))
-            await self._children[process.name].kill()
+            child = self._children[process.name]
+            if not child.has_ended:  # it may be the one before, whose pid is no longer its own
+                await child.kill()
         else:
             self._tell(EventKind.READY, process.name, process.where)
 

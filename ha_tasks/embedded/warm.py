@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ha_tasks.embedded import launch, logs
+from ha_tasks.embedded import logs
 from ha_tasks.embedded.nursery import ROOM
 from ha_tasks.errors import StartFailed
 
@@ -39,13 +39,16 @@ class Nursery:
         return running.pid if running and running.returncode is None else None
 
     async def open(self) -> None:
-        """Returns at once, while it imports; idempotent. Must be called from the main thread."""
+        """Returns at once, while it imports; idempotent.
+
+        Unlike other children it is not killed with us: the end of its input tells it, and it then ends
+        its own children first.
+        """
         if self._running is not None:
             return
         logs.begin(self._log, "nursery")
         with self._log.open("ab") as log:
             self._running = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", launch.__file__, str(os.getpid())),
                 *(sys.executable, "-m", "ha_tasks.embedded.nursery", *self._modules, ROOM),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
