@@ -110,3 +110,14 @@ def test_stopping_ends_everything_in_order_and_removes_the_record(whole: Demo):
     stopped = [line.split()[2] for line in log if " stopped " in line]
     assert stopped.index("beat") < stopped.index("postgres") < stopped.index("agent-pg1")
     assert not [line for line in log if " killed " in line]
+
+
+def test_no_secret_is_left_in_a_log_or_in_what_postgresql_keeps_of_statements(whole: Demo):
+    """The stack has been stopped: only then PostgreSQL writes its statistics down."""
+    secrets = {path.name: path.read_bytes().strip() for path in whole.home.secrets.iterdir()}
+    statistics = list(whole.home.nodes.glob("*/data/pg_stat/*"))
+    told = [path.read_bytes() for path in (*whole.home.logs.iterdir(), *statistics)]
+
+    assert not whole.home.state.exists()
+    assert statistics
+    assert [name for name, secret in secrets.items() if any(secret in text for text in told)] == []
