@@ -23,6 +23,13 @@ from ha_tasks.errors import MissingBinary, StartFailed
 NAMESPACE = ("--user", "--map-user=65534", "--map-group=65534", "--")
 """Arguments of unshare. Inside, root is seen as an ordinary user; outside, files stay root's."""
 
+REACH = ("--securebits=+no_setuid_fixup", "--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+"""Arguments of setpriv by which the other user gets at root's directories, as root does in a namespace.
+
+The securebit is for access(2), by which PostgreSQL looks for its own programs: without it that call
+judges by the uid alone.
+"""
+
 ACCOUNTS = ("postgres", "nobody")
 TRIAL_TIMEOUT_S = 5.0
 
@@ -44,10 +51,12 @@ def choose(uid: int) -> Way:
     if unshare and _works((unshare, *NAMESPACE, "true")):
         return Way(description="root, in a user namespace", prefix=(unshare, *NAMESPACE))
     setpriv = shutil.which("setpriv")
-    for account in _accounts() if setpriv else ():
-        way = _as_account(str(setpriv), account)
-        if _works((*way.prefix, "true")):
-            return way
+    # A container may have taken the capability away; then the programs and the nodes have to move.
+    for reach in (REACH, ()) if setpriv else ():
+        for account in _accounts():
+            way = _as_account(str(setpriv), account, reach)
+            if _works((*way.prefix, "true")):
+                return way
     raise MissingBinary(
         "PostgreSQL refuses to run as root, and neither `unshare --user` nor `setpriv` works here: "
         "run this as an ordinary user, or `apt-get install util-linux`"
@@ -96,11 +105,11 @@ def _accounts() -> list[pwd.struct_passwd]:
     return [known[name] for name in ACCOUNTS if name in known]
 
 
-def _as_account(setpriv: str, account: pwd.struct_passwd) -> Way:
+def _as_account(setpriv: str, account: pwd.struct_passwd, reach: Sequence[str]) -> Way:
     ids = (f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}")
     return Way(
         description=f"root, as user {account.pw_name}",
-        prefix=(setpriv, *ids, "--clear-groups", "--"),
+        prefix=(setpriv, *ids, "--clear-groups", *reach, "--"),
         owner=(account.pw_uid, account.pw_gid),
     )
 

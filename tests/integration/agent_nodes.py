@@ -19,7 +19,7 @@ from ha_tasks.adapters.host_agent import HostAgents
 from ha_tasks.adapters.postgres_conf import render_pg_hba, render_postgresql_conf
 from ha_tasks.adapters.postgres_session import Login, Row, Session
 from ha_tasks.embedded.binaries import resolve
-from ha_tasks.embedded.unprivileged import choose
+from ha_tasks.embedded.unprivileged import choose, give
 from ha_tasks.ports.host import Authority
 from workers.agent import processes
 
@@ -141,6 +141,7 @@ class Node:
     def _write(self, agent_port: int) -> None:
         conf = self.home / "conf"
         conf.mkdir(parents=True)
+        give(conf, choose(os.geteuid()))
         (conf / "postgresql.conf").write_text(
             render_postgresql_conf(node=self.name, port=self.port, data_dir=self.data, conf_dir=conf)
         )
