@@ -138,7 +138,7 @@ def test_a_second_demo_on_the_same_home_is_refused_in_one_clear_line(stack: Stac
 def test_status_names_every_service_and_its_roles(stack: Stack) -> None:
     text = stack.command("status").stdout
 
-    for word in ("web", "db", "cache", "primary", "standby", "queues"):
+    for word in ("web", "db", "cache", "primary", "standby", "queue"):
         assert word in text
 
 
