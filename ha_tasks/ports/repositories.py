@@ -5,7 +5,7 @@ The journal in SQL is the truth about runs; the broker only carries hints.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -164,8 +164,13 @@ class Incidents(Protocol):
         text: str,
         *,
         run: int | None = None,
+        only_from: Collection[IncidentState] | None = None,
     ) -> Incident:
-        """Changes the state and tells the timeline why; the same state again only once."""
+        """Changes the state and tells the timeline why; the same state again only once.
+
+        ``only_from``: in another state it is left as it is. Whoever judged by what was read before must say
+        so, or a slow observer takes back what a quick one has begun.
+        """
         ...
 
     def note(self, incident: int, now: datetime, actor: str, text: str) -> None:

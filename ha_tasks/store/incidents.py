@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -88,6 +88,7 @@ class SqlIncidents:
         text: str,
         *,
         run: int | None = None,
+        only_from: Collection[IncidentState] | None = None,
     ) -> Incident:
         """See the port. A resolved incident stays as it is: a run that ends late does not reopen it.
 
@@ -97,6 +98,8 @@ class SqlIncidents:
         try:
             with self._database.writing() as connection:
                 old = _must_find(connection, incident, lock=True)
+                if only_from is not None and old.state not in only_from:
+                    return old
                 return _move(connection, old, state, now=now, actor=actor, text=text, run=run)
         except IntegrityError:
             return self.get(incident)

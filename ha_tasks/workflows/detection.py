@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
-from ha_tasks.errors import PlaybookError, ScopeBusy
+from ha_tasks.errors import IdempotencyConflict, PlaybookError, ScopeBusy
 from ha_tasks.failover.health_monitor import HealthMonitor
 from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.model.guards import Guard, Refusal, refusal
@@ -145,24 +145,33 @@ class Detection:
         service = self._platform.services[verdict.target.service]
         instance, now = verdict.target.instance, self._clock.now()
         kind = self._kind(service, instance)
-        incident, new = self._incidents.open(
-            key=incident_key(service.name, instance, kind),
-            service=service.name,
-            instance=instance,
-            kind=kind,
-            severity="critical" if kind is IncidentKind.PRIMARY_DOWN else "warning",
-            summary=f"{instance} of {service.name}: {verdict.evidence}",
-            fault_at=verdict.failing_since or now,
-            now=now,
-            actor=self._actor,
-            evidence={"verdict": verdict.evidence, "vantages": list(verdict.vantages)},
-        )
+        incident, new = self._held_by(verdict, kind)
+        if not new and incident.state is IncidentState.MITIGATED and incident.instance != instance:
+            text = f"{instance}, which took over, failed before redundancy was back"
+            self._incidents.move(incident.id, IncidentState.RESOLVED, now, self._actor, text)
+            incident, new = self._held_by(verdict, kind)
         if new:
             delay = (now - incident.fault_at).total_seconds()
             labels = {"service_name": service.name, "severity": incident.severity}
             self._ledger.count(Counter.INCIDENTS, labels)
             self._ledger.observe(Histogram.DETECTION_DELAY, {"detector": service.kind}, delay)
         return incident
+
+    def _held_by(self, verdict: Verdict, kind: IncidentKind) -> tuple[Incident, bool]:
+        """The incident that holds the failure's key, and whether it was opened just now."""
+        service, instance, now = verdict.target.service, verdict.target.instance, self._clock.now()
+        return self._incidents.open(
+            key=incident_key(service, instance, kind),
+            service=service,
+            instance=instance,
+            kind=kind,
+            severity="critical" if kind is IncidentKind.PRIMARY_DOWN else "warning",
+            summary=f"{instance} of {service}: {verdict.evidence}",
+            fault_at=verdict.failing_since or now,
+            now=now,
+            actor=self._actor,
+            evidence={"verdict": verdict.evidence, "vantages": list(verdict.vantages)},
+        )
 
     def _kind(self, service: Service, instance: str) -> IncidentKind:
         if service.kind is not ServiceKind.POSTGRES:
@@ -191,7 +200,9 @@ class Detection:
             self._incidents.move(incident.id, IncidentState.RESOLVED, now, self._actor, text)
         elif incident.state in WAITING and target_ok:
             text = "healthy again before anything was done"
-            self._incidents.move(incident.id, IncidentState.RESOLVED, now, self._actor, text)
+            self._incidents.move(
+                incident.id, IncidentState.RESOLVED, now, self._actor, text, only_from=WAITING
+            )
         elif incident.state is IncidentState.ESCALATED and target_ok and incident.holds_key:
             self._incidents.let_go(incident.id, now, self._actor, "healthy again")
 
@@ -232,6 +243,9 @@ class Detection:
         except ScopeBusy as error:
             self._refuse(incident, Refusal(guard=Guard.ACTIVE_LEASE, detail=str(error)))
             return None
+        except IdempotencyConflict:
+            # Another observer, with another version of the playbook, has just started it.
+            return None
         if message is None:
             return None
         text = f"run {run.id} started: {plan.summary}"
@@ -245,11 +259,13 @@ class Detection:
         if self._limits.refused(incident.id, refused.guard, refused.detail, now):
             self._ledger.count(Counter.BLOCKED, {"guard": refused.guard})
             text = f"refused by {refused.guard}: {refused.detail}"
-            self._incidents.move(incident.id, IncidentState.BLOCKED, now, self._actor, text)
+            self._incidents.move(
+                incident.id, IncidentState.BLOCKED, now, self._actor, text, only_from=WAITING
+            )
 
     def _escalate(self, incident: Incident, why: str) -> None:
         now = self._clock.now()
-        self._incidents.move(incident.id, IncidentState.ESCALATED, now, self._actor, why)
+        self._incidents.move(incident.id, IncidentState.ESCALATED, now, self._actor, why, only_from=WAITING)
 
     def _keep_ledger(self, service: Service, verdicts: Sequence[Verdict]) -> None:
         rotation = self._rotation(service)

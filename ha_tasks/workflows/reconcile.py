@@ -80,11 +80,22 @@ class Reconciler:
             self._tools, service, cluster, within_s=0.0
         ):
             cluster = unblock(self._tools, cluster)
+        if cluster.state is ClusterState.BLOCKED:
+            self._start_primary(cluster)
         if cluster.state not in (ClusterState.STEADY, ClusterState.BLOCKED):
             return
         for instance in service.instances:
             if instance.name != cluster.primary:
                 self._follow(cluster, instance.name)
+
+    def _start_primary(self, cluster: Cluster) -> None:
+        """A failover that was refused while the primary's host was away left nobody to start it again."""
+        with suppress(HaTasksError):
+            if self._tools.agents.status(cluster.primary).postmaster is Postmaster.RUNNING:
+                return
+            fence = self._journal.next_fence(self._tools.clock.now())
+            by = Authority(epoch=cluster.epoch, fence=fence)
+            self._tools.agents.start_primary(cluster.primary, cluster.sets[0].setting(), by)
 
     def _follow(self, cluster: Cluster, node: str) -> None:
         """A node that cannot be asked now is asked again in a second; the detector tells if it lasts."""

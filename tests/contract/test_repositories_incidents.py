@@ -222,3 +222,15 @@ def test_a_timeline_is_in_the_order_of_time_and_takes_words_from_outside(store: 
         "last",
         "after last",
     ]
+
+
+def test_an_incident_moves_only_from_the_states_that_the_caller_has_seen(store: AnyStore) -> None:
+    incident = opened(store.incidents)
+    store.incidents.move(incident.id, IncidentState.RECOVERING, at(1), "w1", "run 7 begins", run=7)
+
+    left = store.incidents.move(
+        incident.id, IncidentState.BLOCKED, at(2), "w2", "refused", only_from={IncidentState.OPEN}
+    )
+
+    assert left.state is IncidentState.RECOVERING
+    assert told(store.incidents, incident)[-1] == (at(1), "w1", "recovering: run 7 begins")

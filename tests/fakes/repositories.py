@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import wraps
@@ -326,8 +326,11 @@ class FakeIncidents:
         text: str,
         *,
         run: int | None = None,
+        only_from: Collection[IncidentState] | None = None,
     ) -> Incident:
         old = self.incidents[incident]
+        if only_from is not None and old.state not in only_from:
+            return old
         if not self._movable(old, state):
             return old
         new = replace(old, state=state, run=old.run if run is None else run)

@@ -305,6 +305,43 @@ def test_after_a_failover_the_incident_is_mitigated_until_redundancy_is_back():
     assert world.store.incidents.get(incident.id).state is IncidentState.RESOLVED
 
 
+def test_a_new_primary_that_fails_before_redundancy_is_back_is_an_incident_of_its_own():
+    world = failed_over()
+    first = world.incidents[0]
+    world.store.limits.acknowledge("db", world.clock.now(), "a person")
+    world.health.kinds["pg2"] = REFUSED
+    world.rounds(4)
+
+    second = next(i for i in world.incidents if i.kind is IncidentKind.PRIMARY_DOWN and i.id != first.id)
+    assert second.instance == "pg2"
+    assert second.state is IncidentState.RECOVERING
+    assert world.store.incidents.get(first.id).state is IncidentState.RESOLVED
+
+
+def test_a_slow_observer_does_not_take_back_what_a_quick_one_has_begun():
+    """It read the incident as open, and then found the other's run on the scope."""
+    world = World(web())
+    world.health.kinds["web1"] = REFUSED
+    world.store.limits.set_switch("observe", True, "a person", "first", world.clock.now())
+    world.rounds(3)
+    world.store.limits.set_switch("observe", False, "a person", "then", world.clock.now())
+    slow, quick = world.observer("h1/slow"), world.observer("h2/quick")
+    services = list(world.platform.services.values())
+    gather = slow._guards.gather
+
+    def while_the_quick_one_starts(*args, **more):
+        slow._guards.gather = gather
+        quick.react(quick.judge(services))
+        return gather(*args, **more)
+
+    slow._guards.gather = while_the_quick_one_starts
+    slow.react(slow.judge(services))
+
+    (incident,) = world.incidents
+    assert incident.state is IncidentState.RECOVERING
+    assert len(world.store.journal.recent()) == 1
+
+
 def test_the_old_primary_waits_for_its_host_before_it_is_rejoined():
     world = failed_over()
     world.rounds(12)

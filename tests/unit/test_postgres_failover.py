@@ -261,6 +261,22 @@ def test_a_blocked_cluster_is_steady_again_once_its_primary_takes_a_write():
     assert world.cluster.state is ClusterState.STEADY
 
 
+def test_a_blocked_cluster_gets_its_primary_back_with_its_host():
+    """Refused while the host was away: nobody was promoted, so the recorded primary is the one to start."""
+    world = World()
+    world.kill("pg1", agent=True)
+    world.toy.nodes["pg3"].agent = False
+    world.recover()
+    world.toy.nodes["pg1"].agent = True
+
+    reconciler(world).clusters()
+    world.world_goes_on()
+    reconciler(world).clusters()
+
+    assert world.writable() == ["pg1"]
+    assert world.cluster.state is ClusterState.STEADY
+
+
 def test_a_standby_that_follows_nobody_is_pointed_to_the_recorded_primary():
     world = World()
     world.toy.nodes["pg2"].upstream = None
