@@ -87,3 +87,32 @@ def test_a_worker_killed_between_an_effect_and_its_record_does_not_apply_it_twic
     assert not armed.exists(), "the point was never reached"
     before, after = report["evidence"]["before"], report["evidence"]["after"]
     assert after["starts.web1"] - before["starts.web1"] == 1
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("point", ["claimed", "done", "settled"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "open_epoch",
+        "isolate_primary",
+        "fence_primary",
+        "revoke_standbys",
+        "choose_candidate",
+        "repoint_survivors",
+        "promote_candidate",
+        "route_writes",
+        "commit_primary",
+        "verify_service",
+    ],
+)
+def test_a_worker_killed_anywhere_in_a_failover_promotes_once_and_loses_nothing(
+    stack: Stack, step: str, point: str
+) -> None:
+    """That the timeline has grown by exactly one is part of the drill's own verdict."""
+    armed = stack.home / "crash-points" / f"do.{step}.{point}"
+    armed.touch()
+
+    passed(stack.drill("crash-primary"))
+
+    assert not armed.exists(), "the point was never reached"
