@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ha_tasks.adapters.clock import SystemClock
@@ -81,33 +81,218 @@ class NoDispatch:
         """Leaves the message to the sweeper."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """Everything, put together, for one process."""
+    """Everything, put together for one process: each part is made when it is first asked for.
 
-    inventory: Inventory
-    platform: Platform
-    store: Store
-    clock: Clock
-    actor: str
-    planner: RecoveryPlanner
-    detector: FailureDetector
-    orchestrator: RecoveryOrchestrator
-    detection: Detection
-    observer: Observer
-    follower: IncidentFollower
-    detect_and_recover: DetectAndRecover
-    replication: DataReplication
-    balancer: LoadBalancer
-    router: TrafficRouter
-    registry: ServiceRegistry
-    agents: HostAgents
-    control: SqlPostgresControl
-    guards: GuardFactsGatherer
-    adopter: Adopter
-    health: HealthMonitor
-    balancers: Mapping[str, BalancerControl]
-    actions: Mapping[ActionName, Action]
+    Make it after a fork, never before. It connects to nothing until a part is used.
+    """
+
+    def __init__(self, inventory: Inventory, dispatch: Dispatch, environ: Mapping[str, str]) -> None:
+        self.inventory = inventory
+        self.platform = inventory.platform
+        self.clock: Clock = SystemClock()
+        self.actor = actor_of(environ)
+        self.store = Store(inventory.store_url())
+        self._dispatch = dispatch
+        self._environ = environ
+
+    @cached_property
+    def agents(self) -> HostAgents:
+        """The client of every host's agent."""
+        return host_agents(self.inventory)
+
+    @cached_property
+    def control(self) -> SqlPostgresControl:
+        """PostgreSQL by SQL."""
+        return SqlPostgresControl(password=self.inventory.secret_for)
+
+    @cached_property
+    def balancers(self) -> Mapping[str, BalancerControl]:
+        """Each HAProxy by its name."""
+        return {name: HaproxyControl(b.socket) for name, b in self.platform.balancers.items()}
+
+    @cached_property
+    def balancer(self) -> LoadBalancer:
+        """Every HAProxy as one."""
+        cut = _cut_backends(self.platform)
+        return LoadBalancer(self.balancers, self.store.wanted, self.clock, cut=cut)
+
+    @cached_property
+    def router(self) -> TrafficRouter:
+        """Who takes the writes, who the reads."""
+        return TrafficRouter(self.balancer)
+
+    @cached_property
+    def registry(self) -> ServiceRegistry:
+        """Who serves, and which spare is free."""
+        return ServiceRegistry(platform=self.platform, wanted=self.store.wanted)
+
+    @cached_property
+    def _http_prober(self) -> HttpProber:
+        return HttpProber(vantage=self.actor, clock=self.clock)
+
+    @cached_property
+    def health(self) -> HealthMonitor:
+        """Looks at every instance; one prober per kind of service."""
+        password = self.inventory.secret_for
+        databases = PostgresProber(
+            vantage=self.actor, clock=self.clock, agents=self.agents, password=password
+        )
+        probers: dict[ServiceKind, Prober] = {
+            ServiceKind.HTTP: self._http_prober,
+            ServiceKind.POSTGRES: databases,
+            ServiceKind.REDIS: RedisProber(vantage=self.actor, clock=self.clock, password=password),
+        }
+        return HealthMonitor(probers)
+
+    @cached_property
+    def detector(self) -> FailureDetector:
+        """Outcomes -> verdicts."""
+        policies = self.platform.policies
+        return FailureDetector(DetectorSettings(min_vantages=policies.min_vantages))
+
+    @cached_property
+    def planner(self) -> RecoveryPlanner:
+        """Incidents -> plans. PlaybookError when a playbook is wrong."""
+        return RecoveryPlanner(self.platform, load_playbooks(self.inventory.playbook_directories))
+
+    @cached_property
+    def guards(self) -> GuardFactsGatherer:
+        """What the guards judge by."""
+        return GuardFactsGatherer(
+            platform=self.platform,
+            journal=self.store.journal,
+            incidents=self.store.incidents,
+            limits=self.store.limits,
+            observations=self.store.observations,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def _cluster_tools(self) -> PostgresTools:
+        return PostgresTools(
+            clusters=self.store.clusters,
+            agents=self.agents,
+            control=self.control,
+            balancer=self.balancer,
+            router=self.router,
+            wanted=self.store.wanted,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def _http_tools(self) -> http.HttpTools:
+        return http.HttpTools(
+            balancer=self.balancer,
+            registry=self.registry,
+            units=self.agents,
+            prober=self._http_prober,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def _verify_tools(self) -> VerifyTools:
+        return VerifyTools(
+            paths={ServiceKind.HTTP: HttpPath(), ServiceKind.POSTGRES: PostgresPath(self.control)},
+            control=self.control,
+            clusters=self.store.clusters,
+            ledger=self.store.ledger,
+            baseline_s=LatencyBaseline(self.store.observations, self.clock),
+            clock=self.clock,
+        )
+
+    @cached_property
+    def actions(self) -> Mapping[ActionName, Action]:
+        """Every action that a playbook may name."""
+        return actions(self._http_tools, self._cluster_tools, self._verify_tools)
+
+    @cached_property
+    def follower(self) -> IncidentFollower:
+        """Keeps incidents in step with their runs."""
+        return IncidentFollower(
+            incidents=self.store.incidents,
+            journal=self.store.journal,
+            limits=self.store.limits,
+            ledger=self.store.ledger,
+            clock=self.clock,
+            actor=self.actor,
+        )
+
+    @cached_property
+    def orchestrator(self) -> RecoveryOrchestrator:
+        """Takes runs a step further."""
+        journal, lease_s = self.store.journal, self.platform.policies.lease_s
+        return RecoveryOrchestrator(
+            platform=self.platform,
+            journal=journal,
+            incidents=self.store.incidents,
+            actions=self.actions,
+            clock=self.clock,
+            dispatch=self._dispatch,
+            leases=ThreadedLeaseKeeper(journal=journal, clock=self.clock, lease_s=lease_s),
+            owner=f"{self.actor}/{os.getpid()}",
+            settled=self.follower.settled,
+            stopped=lambda: self.store.limits.switch("stop") is not None,
+            boundary=crash_points(self._environ),
+        )
+
+    @cached_property
+    def detection(self) -> Detection:
+        """From probes to a run."""
+        return Detection(
+            platform=self.platform,
+            health=self.health,
+            registry=self.registry,
+            detector=self.detector,
+            planner=self.planner,
+            orchestrator=self.orchestrator,
+            guards=self.guards,
+            observations=self.store.observations,
+            incidents=self.store.incidents,
+            journal=self.store.journal,
+            clusters=self.store.clusters,
+            limits=self.store.limits,
+            ledger=self.store.ledger,
+            clock=self.clock,
+            actor=self.actor,
+        )
+
+    @cached_property
+    def observer(self) -> Observer:
+        """The loops of a process that observes."""
+        reconciler = Reconciler(
+            platform=self.platform,
+            balancer=self.balancer,
+            tools=self._cluster_tools,
+            journal=self.store.journal,
+            ledger=self.store.ledger,
+            actor=self.actor,
+        )
+        return Observer(
+            platform=self.platform, detection=self.detection, reconciler=reconciler, clock=self.clock
+        )
+
+    @cached_property
+    def detect_and_recover(self) -> DetectAndRecover:
+        """The operation of that name."""
+        return DetectAndRecover(
+            platform=self.platform,
+            detection=self.detection,
+            orchestrator=self.orchestrator,
+            incidents=self.store.incidents,
+            journal=self.store.journal,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def replication(self) -> DataReplication:
+        """Who streams, who should."""
+        return DataReplication(control=self.control, clusters=self.store.clusters)
+
+    @cached_property
+    def adopter(self) -> Adopter:
+        """Takes a running cluster into care."""
+        return Adopter(tools=self._cluster_tools, journal=self.store.journal)
 
 
 def assemble(
@@ -116,138 +301,8 @@ def assemble(
     dispatch: Dispatch | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> System:
-    """One System for this process. Connects to nothing yet; call it after a fork, never before."""
-    platform, clock, actor = inventory.platform, SystemClock(), actor_of(environ)
-    store = Store(inventory.store_url())
-    agents = host_agents(inventory)
-    control = SqlPostgresControl(password=inventory.secret_for)
-    balancers = {name: HaproxyControl(b.socket) for name, b in platform.balancers.items()}
-    balancer = LoadBalancer(
-        balancers,
-        store.wanted,
-        clock,
-        cut=_cut_backends(platform),
-    )
-    router = TrafficRouter(balancer)
-    registry = ServiceRegistry(platform=platform, wanted=store.wanted)
-    http_prober = HttpProber(vantage=actor, clock=clock)
-    probers: dict[ServiceKind, Prober] = {
-        ServiceKind.HTTP: http_prober,
-        ServiceKind.POSTGRES: PostgresProber(
-            vantage=actor, clock=clock, agents=agents, password=inventory.secret_for
-        ),
-        ServiceKind.REDIS: RedisProber(vantage=actor, clock=clock, password=inventory.secret_for),
-    }
-    pg_tools = PostgresTools(
-        clusters=store.clusters,
-        agents=agents,
-        control=control,
-        balancer=balancer,
-        router=router,
-        wanted=store.wanted,
-        clock=clock,
-    )
-    http_tools = http.HttpTools(
-        balancer=balancer, registry=registry, units=agents, prober=http_prober, clock=clock
-    )
-    verify_tools = VerifyTools(
-        paths={ServiceKind.HTTP: HttpPath(), ServiceKind.POSTGRES: PostgresPath(control)},
-        control=control,
-        clusters=store.clusters,
-        ledger=store.ledger,
-        baseline_s=LatencyBaseline(store.observations, clock),
-        clock=clock,
-    )
-    follower = IncidentFollower(
-        incidents=store.incidents,
-        journal=store.journal,
-        limits=store.limits,
-        ledger=store.ledger,
-        clock=clock,
-        actor=actor,
-    )
-    by_name = actions(http_tools, pg_tools, verify_tools)
-    orchestrator = RecoveryOrchestrator(
-        platform=platform,
-        journal=store.journal,
-        incidents=store.incidents,
-        actions=by_name,
-        clock=clock,
-        dispatch=dispatch or NoDispatch(),
-        leases=ThreadedLeaseKeeper(journal=store.journal, clock=clock, lease_s=platform.policies.lease_s),
-        owner=f"{actor}/{os.getpid()}",
-        settled=follower.settled,
-        stopped=lambda: store.limits.switch("stop") is not None,
-        boundary=crash_points(environ),
-    )
-    planner = RecoveryPlanner(platform, load_playbooks(inventory.playbook_directories))
-    guards = GuardFactsGatherer(
-        platform=platform,
-        journal=store.journal,
-        incidents=store.incidents,
-        limits=store.limits,
-        observations=store.observations,
-        clock=clock,
-    )
-    health = HealthMonitor(probers)
-    detector = FailureDetector(DetectorSettings(min_vantages=platform.policies.min_vantages))
-    detection = Detection(
-        platform=platform,
-        health=health,
-        registry=registry,
-        detector=detector,
-        planner=planner,
-        orchestrator=orchestrator,
-        guards=guards,
-        observations=store.observations,
-        incidents=store.incidents,
-        journal=store.journal,
-        clusters=store.clusters,
-        limits=store.limits,
-        ledger=store.ledger,
-        clock=clock,
-        actor=actor,
-    )
-    reconciler = Reconciler(
-        platform=platform,
-        balancer=balancer,
-        tools=pg_tools,
-        journal=store.journal,
-        ledger=store.ledger,
-        actor=actor,
-    )
-    return System(
-        inventory=inventory,
-        platform=platform,
-        store=store,
-        clock=clock,
-        actor=actor,
-        planner=planner,
-        detector=detector,
-        orchestrator=orchestrator,
-        detection=detection,
-        observer=Observer(platform=platform, detection=detection, reconciler=reconciler, clock=clock),
-        follower=follower,
-        detect_and_recover=DetectAndRecover(
-            platform=platform,
-            detection=detection,
-            orchestrator=orchestrator,
-            incidents=store.incidents,
-            journal=store.journal,
-            clock=clock,
-        ),
-        replication=DataReplication(control=control, clusters=store.clusters),
-        balancer=balancer,
-        router=router,
-        registry=registry,
-        agents=agents,
-        control=control,
-        guards=guards,
-        adopter=Adopter(tools=pg_tools, journal=store.journal),
-        health=health,
-        balancers=balancers,
-        actions=by_name,
-    )
+    """One System for this process; without a ``dispatch`` it sends nothing (see NoDispatch)."""
+    return System(inventory, dispatch or NoDispatch(), environ)
 
 
 def queues_of(inventory: Inventory) -> Queues | None:
