@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import time
+import urllib.request
+
 import pytest
 
 from tests.acceptance.stack import Stack
 
 RTO_S = 10.0
 """What a lost primary may cost at most on this stack, on a noisy machine."""
+
+
+def rolled_back(stack: Stack) -> float:
+    """How many rollbacks the sidecar has counted. A scrape may be a second old, so it is let pass."""
+    time.sleep(1.1)
+    with urllib.request.urlopen(stack.state["endpoints"]["metrics"], timeout=5) as answer:  # noqa: S310 - http
+        text = answer.read().decode()
+    counted = re.findall(r"^ha_rollbacks_total\{.*\} ([0-9.e+]+)$", text, flags=re.MULTILINE)
+    return sum(float(count) for count in counted)
 
 
 def passed(report):
@@ -40,6 +53,7 @@ def test_a_lost_node_is_failed_over_without_a_lost_write_and_comes_back(stack: S
 
 
 def test_when_a_standby_cannot_be_revoked_nothing_is_promoted_and_all_is_as_before(stack: Stack) -> None:
+    rollbacks = rolled_back(stack)
     report = passed(stack.drill("refused-promotion"))
 
     run = stack.result("run", str(report["run"]))
@@ -50,6 +64,7 @@ def test_when_a_standby_cannot_be_revoked_nothing_is_promoted_and_all_is_as_befo
     assert incident["incident"]["state"] == "escalated"
     evidence = report["evidence"]
     assert evidence["before"] == evidence["after"]
+    assert rolled_back(stack) - rollbacks == 1
 
 
 def test_a_worker_killed_in_the_middle_of_a_failover_changes_nothing_about_its_end(stack: Stack) -> None:
