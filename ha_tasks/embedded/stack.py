@@ -186,7 +186,7 @@ class Stack:
             needs=needs,
             ready=proved_by(lambda: self.control.missing_worker(name)),
             warm=True,
-            stop_timeout_s=10.0,
+            stop_timeout_s=20.0,  # a step under way is let come to its end
         )
 
     def _beat(self, needs: tuple[str, ...]) -> Process:
