@@ -232,9 +232,12 @@ class System:
             leases=ThreadedLeaseKeeper(journal=journal, clock=self.clock, lease_s=lease_s),
             owner=f"{self.actor}/{os.getpid()}",
             settled=self.follower.settled,
-            stopped=lambda: self.store.limits.switch("stop") is not None,
+            stopped=self._stopped,
             boundary=crash_points(self._environ),
         )
+
+    def _stopped(self) -> bool:
+        return self.store.limits.switch("stop") is not None
 
     @cached_property
     def detection(self) -> Detection:
@@ -267,6 +270,7 @@ class System:
             journal=self.store.journal,
             ledger=self.store.ledger,
             actor=self.actor,
+            stopped=self._stopped,
         )
         return Observer(
             platform=self.platform, detection=self.detection, reconciler=reconciler, clock=self.clock

@@ -6,10 +6,8 @@
     ├── UsageError                 exit 2  the caller asked for something that cannot be
     │   ├── InventoryError                 ha-tasks.toml: says file, key and mending
     │   ├── PlaybookError                  a playbook: says file, step and mending
-    │   ├── UnsupportedPython
     │   └── MissingBinary                  a server program: names the remedies
     ├── Refused                    exit 3  a rule said no; nothing was changed
-    │   ├── GuardRefusal
     │   ├── ScopeBusy                      another run holds the scope
     │   ├── IdempotencyConflict            same key, other body
     │   ├── StaleFence                     another executor has taken the run over
@@ -68,12 +66,6 @@ class PlaybookError(UsageError):
     reason = "playbook"
 
 
-class UnsupportedPython(UsageError):
-    """The interpreter is too old."""
-
-    reason = "python"
-
-
 class MissingBinary(UsageError):
     """A server program was found nowhere; the message names every remedy."""
 
@@ -85,17 +77,6 @@ class Refused(HaTasksError):
 
     reason = "refused"
     exit_status = 3
-
-
-class GuardRefusal(Refused):
-    """A guard refused a recovery; ``guard`` names it."""
-
-    reason = "guard"
-
-    def __init__(self, guard: str, detail: str) -> None:
-        super().__init__(f"{guard}: {detail}")
-        self.guard = guard
-        self.detail = detail
 
 
 class ScopeBusy(Refused):

@@ -17,8 +17,8 @@ from ha_tasks.tasks.runtime import Runtime
 
 STEP_LIMIT_S = 60
 LONG_STEP_LIMIT_S = 240
-"""For what moves a whole data directory."""
-LONG_STEPS = frozenset({ActionName.REJOIN_NODE})
+"""For what moves a whole data directory, or waits until it has caught up."""
+LONG_STEPS = frozenset({ActionName.REJOIN_NODE, ActionName.AWAIT_STREAMING})
 
 
 def register(app: Celery, runtime: Runtime) -> None:

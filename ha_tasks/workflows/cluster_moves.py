@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ha_tasks.errors import DeadlineExceeded, PassingFailure, ServiceUnreachable
+from ha_tasks.errors import DeadlineExceeded, PassingFailure, ServiceUnreachable, VerificationFailed
 from ha_tasks.failover.load_balancer import LoadBalancer
 from ha_tasks.failover.traffic_router import TrafficRouter
 from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet, format_lsn
@@ -51,8 +51,19 @@ def wait_for_set(
         raise PassingFailure(str(error)) from error
 
 
+def must_be_undoable(cluster: Cluster) -> None:
+    """VerificationFailed while a candidate may be a primary: what it acknowledged would be left behind."""
+    names = ", ".join(sorted({u.candidate for u in cluster.unfinished}))
+    if names:
+        raise VerificationFailed(f"{names} may have been promoted; nothing is undone")
+
+
 def block(tools: PostgresTools, cluster: Cluster) -> Cluster:
-    """A new epoch in state BLOCKED: the failover is off, late commands of it are refused."""
+    """A new epoch in state BLOCKED: the failover is off, late commands of it are refused.
+
+    VerificationFailed, as ``must_be_undoable`` says.
+    """
+    must_be_undoable(cluster)
     return tools.clusters.advance(
         cluster.name, cluster.epoch, tools.clock.now(), new_epoch=True, state=ClusterState.BLOCKED
     )

@@ -5,6 +5,7 @@ Every observer does this every second. What it sets is what SQL says, so doing i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from ha_tasks.errors import HaTasksError, Unreachable
@@ -15,7 +16,7 @@ from ha_tasks.model.platform import ManagedBy, Platform, Service, ServiceKind
 from ha_tasks.names import Counter
 from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
 from ha_tasks.ports.repositories import Journal, Ledger
-from ha_tasks.workflows.cluster_moves import PostgresTools, unblock, writes_are_taken
+from ha_tasks.workflows.cluster_moves import PostgresTools, block, unblock, writes_are_taken
 
 HEARTBEAT_S = 1.0
 """Deadline of one heartbeat row."""
@@ -33,6 +34,7 @@ class Reconciler:
         journal: Journal,
         ledger: Ledger,
         actor: str,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._platform = platform
         self._balancer = balancer
@@ -40,6 +42,7 @@ class Reconciler:
         self._journal = journal
         self._ledger = ledger
         self._actor = f"heartbeat of {actor}"
+        self._stopped = stopped
 
     def balancers(self) -> tuple[Drift, ...]:
         """Re-applies the wanted state, for example after a restart of HAProxy. Answers what had drifted."""
@@ -49,10 +52,12 @@ class Reconciler:
         return repaired
 
     def clusters(self) -> None:
-        """Every standby that runs follows the recorded primary; a blocked cluster that writes is steady."""
-        busy = {run.plan.scope for run in self._journal.active()}
+        """Every standby that runs follows the recorded primary; a blocked cluster that writes is steady.
+
+        A failover that nobody leads any more is called off, unless a candidate may have been promoted.
+        """
         for service in self._platform.services.values():
-            if self._ours(service) and service.name not in busy:
+            if self._ours(service):
                 self._cluster(service)
 
     def heartbeats(self) -> None:
@@ -76,17 +81,27 @@ class Reconciler:
             cluster = self._tools.clusters.get(service.name)
         except KeyError:
             return
-        if cluster.state is ClusterState.BLOCKED and writes_are_taken(
-            self._tools, service, cluster, within_s=0.0
-        ):
-            cluster = unblock(self._tools, cluster)
+        # After the cluster was read: whoever has opened the epoch that was seen is active, or has ended.
+        if any(run.plan.scope == service.name for run in self._journal.active()):
+            return
+        if cluster.state is ClusterState.FAILING and not cluster.unfinished and not self._stopped():
+            cluster = block(self._tools, cluster)
         if cluster.state is ClusterState.BLOCKED:
-            self._start_primary(cluster)
+            cluster = self._led_again(service, cluster)
         if cluster.state not in (ClusterState.STEADY, ClusterState.BLOCKED):
             return
         for instance in service.instances:
             if instance.name != cluster.primary:
                 self._follow(cluster, instance.name)
+
+    def _led_again(self, service: Service, cluster: Cluster) -> Cluster:
+        """STEADY once the recorded primary takes a write; until then it is started and gets the traffic."""
+        if writes_are_taken(self._tools, service, cluster, within_s=0.0):
+            return unblock(self._tools, cluster)
+        with suppress(HaTasksError):
+            self._tools.router.route_writes(service, cluster.primary)
+        self._start_primary(cluster)
+        return cluster
 
     def _start_primary(self, cluster: Cluster) -> None:
         """A failover that was refused while the primary's host was away left nobody to start it again."""

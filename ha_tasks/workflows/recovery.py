@@ -88,7 +88,8 @@ class IncidentFollower:
             self._ledger.count(Counter.FAILOVERS, {"cluster": run.plan.service, "outcome": outcome})
 
     def _move(self, incident: Incident, state: IncidentState, text: str) -> None:
-        self._incidents.move(incident.id, state, self._clock.now(), self._actor, text)
+        now = self._clock.now()
+        self._incidents.move(incident.id, state, now, self._actor, text, only_from=FOLLOWED)
 
     def _measure(self, before: Run, run: Run) -> None:
         step = run.step(before.position)

@@ -84,6 +84,7 @@ class World:
             owner="h/test/1",
             settled=self.follower.settled,
         )
+        self.detector = FailureDetector(DetectorSettings())
         self.detection = self.observer(ACTOR)
         self.detect_and_recover = DetectAndRecover(
             platform=self.platform,
@@ -100,7 +101,7 @@ class World:
             platform=self.platform,
             health=self.health,
             registry=ServiceRegistry(self.platform, store.wanted),
-            detector=FailureDetector(DetectorSettings()),
+            detector=self.detector,
             planner=RecoveryPlanner(self.platform, load_playbooks(())),
             orchestrator=self.orchestrator,
             guards=GuardFactsGatherer(

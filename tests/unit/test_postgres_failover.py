@@ -309,7 +309,7 @@ def test_a_node_that_was_promoted_is_never_simply_pointed_elsewhere():
     assert world.toy.nodes["pg2"].log == []
 
 
-def reconciler(world):
+def reconciler(world, **more):
     return Reconciler(
         platform=world.platform,
         balancer=world.tools.balancer,
@@ -317,6 +317,7 @@ def reconciler(world):
         journal=world.store.journal,
         ledger=world.store.ledger,
         actor="h/test",
+        **more,
     )
 
 

@@ -7,11 +7,13 @@ refusal undoes what was begun. Each command carries (epoch, fence); agents refus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from ha_tasks.errors import (
-    AgentUnreachable,
+    ActionFailed,
+    BalancerError,
     BalancerUnreachable,
     HaTasksError,
     NotSafe,
@@ -38,6 +40,7 @@ from ha_tasks.workflows.actions.base import PlainAction
 from ha_tasks.workflows.cluster_moves import (
     PostgresTools,
     block,
+    must_be_undoable,
     unblock,
     wait_for_set,
     writes_are_taken,
@@ -51,11 +54,17 @@ class PostgresAction(PlainAction):
         self._tools = tools
 
     def _cluster(self, ctx: StepContext) -> Cluster:
-        return self._tools.clusters.get(ctx.service.name)
+        """ActionFailed when it is not in care."""
+        try:
+            return self._tools.clusters.get(ctx.service.name)
+        except KeyError as error:
+            name = ctx.service.name
+            raise ActionFailed(f"{name} is not in care yet; look first: ha-tasks adopt {name}") from error
 
-    def _authority(self, ctx: StepContext) -> Authority:
-        """In the name of the epoch that stands now, with this claim's fence."""
-        return Authority(epoch=self._cluster(ctx).epoch, fence=ctx.fence)
+    @staticmethod
+    def _authority(ctx: StepContext, cluster: Cluster) -> Authority:
+        """In the name of the epoch that was looked at: who slept since must not speak for a later one."""
+        return Authority(epoch=cluster.epoch, fence=ctx.fence)
 
     def _failing(self, ctx: StepContext) -> Cluster:
         """The cluster in the epoch that this run opened; StaleEpoch when somebody has moved it on."""
@@ -79,7 +88,10 @@ class OpenEpoch(PostgresAction):
         return self._output(cluster) if mine else None
 
     def do(self, ctx: StepContext) -> Json:
-        """StaleEpoch when another has moved the cluster on since the capture."""
+        """StaleEpoch when another has moved the cluster on since the capture, or leads it by now."""
+        primary = self._cluster(ctx).primary
+        if ctx.incident is not None and ctx.incident.instance != primary:
+            raise StaleEpoch(f"{ctx.incident.instance} failed, but {primary} is the primary now")
         cluster = self._tools.clusters.advance(
             ctx.service.name,
             ctx.captured["epoch"],
@@ -91,8 +103,8 @@ class OpenEpoch(PostgresAction):
 
     def undo(self, ctx: StepContext) -> None:
         """STEADY again once the recorded primary acknowledges a write; until then it stays BLOCKED."""
-        cluster = self._cluster(ctx)
-        if cluster.state is ClusterState.FAILING:
+        cluster, mine = self._cluster(ctx), ctx.captured.get("epoch", -1) + 1
+        if cluster.state is ClusterState.FAILING and cluster.epoch == mine:
             cluster = block(self._tools, cluster)
         if cluster.state is ClusterState.BLOCKED and writes_are_taken(
             self._tools, ctx.service, cluster, within_s=min(10.0, ctx.remaining_s())
@@ -123,54 +135,58 @@ class IsolatePrimary(PostgresAction):
         return {"isolated": primary, **later}
 
     def undo(self, ctx: StepContext) -> None:
-        """Back to what was wanted before."""
+        """Back to what was wanted before; the reconciler sets it on a balancer that is away."""
         before = {(b, s): ServerState(state) for b, s, state in ctx.captured.get("wanted", [])}
         if before:
-            self._tools.balancer.want(before, f"run {ctx.run} was undone")
+            _pushed(lambda: self._tools.balancer.want(before, f"run {ctx.run} was undone"))
 
 
 class FencePrimary(PostgresAction):
-    """Ends every process of the old primary on its host, if its agent can be reached. Fenced."""
+    """Ends every process of the old primary on its host, if its agent can. Fenced."""
 
     def do(self, ctx: StepContext) -> Json:
-        """A silent agent is not waited for: the fence proper is the revocation that follows."""
-        primary = self._failing(ctx).primary
+        """An agent that is silent, or cannot kill, is not waited for: the fence proper is the revocation."""
+        cluster = self._failing(ctx)
         try:
-            self._tools.agents.fence(primary, self._authority(ctx), timeout_s=1.5)
-        except AgentUnreachable as error:
+            self._tools.agents.fence(cluster.primary, self._authority(ctx, cluster), timeout_s=1.5)
+        except HaTasksError as error:
             return {"fenced": False, "why": str(error)}
-        return {"fenced": True, "node": primary}
+        return {"fenced": True, "node": cluster.primary}
 
     def undo(self, ctx: StepContext) -> None:
-        """Starts it again as the primary that SQL says it is; a silent agent leaves it as it is."""
+        """Starts it again as the primary that SQL says it is."""
         cluster = self._cluster(ctx)
-        try:
-            self._tools.agents.start_primary(cluster.primary, cluster.sets[0].setting(), self._authority(ctx))
-        except AgentUnreachable:
-            # Its host is away: there is nothing to start. The cluster stays blocked, and says so.
-            return
+        must_be_undoable(cluster)
+        by = self._authority(ctx, cluster)
+        # Whatever is in the way (its host is away, its disk is full): the cluster stays blocked, the
+        # reconciler tries again each second, and the rest of the way back must not wait for it.
+        with suppress(HaTasksError):
+            self._tools.agents.start_primary(cluster.primary, cluster.sets[0].setting(), by)
 
 
 class RevokeStandbys(PostgresAction):
     """Has the standbys stop receiving; refuses unless R + W > N. Fenced."""
 
     def do(self, ctx: StepContext) -> Json:
-        """NotSafe, and with it the way back, when too few have confirmed."""
+        """NotSafe, and with it the way back, when too few have confirmed; a silent one is asked again first."""
         cluster = self._failing(ctx)
         members = _members(cluster)
-        by = self._authority(ctx)
+        by = self._authority(ctx, cluster)
         answers = _side_by_side(members, lambda node: self._tools.agents.revoke(node, by, timeout_s=3.0))
         revoked = [a for a in answers.values() if isinstance(a, Revoked)]
-        if not promotion_is_safe(cluster.sets, [r.node for r in revoked]):
-            raise NotSafe(_why_not_safe(cluster, answers))
+        if not _is_safe(cluster, [r.node for r in revoked]):
+            passing = any(isinstance(a, HaTasksError) and a.retryable for a in answers.values())
+            raise (PassingFailure if passing else NotSafe)(_why_not_safe(cluster, answers))
         return {"revoked": [{"node": r.node, "timeline": r.timeline, "lsn": r.lsn} for r in revoked]}
 
     def undo(self, ctx: StepContext) -> None:
         """A new epoch, so that late commands of this one are refused; then everybody follows again."""
-        cluster = self._cluster(ctx)
-        if cluster.state is ClusterState.FAILING:
+        cluster, mine = self._cluster(ctx), ctx.outputs["open_epoch"]["epoch"]
+        if cluster.state is ClusterState.FAILING and cluster.epoch == mine:
             cluster = block(self._tools, cluster)
-        by = Authority(epoch=cluster.epoch, fence=ctx.fence)
+        if cluster.state is not ClusterState.BLOCKED or cluster.epoch != mine + 1:
+            return  # Somebody has moved the cluster on: nothing of this run is left to be undone.
+        by = self._authority(ctx, cluster)
         _side_by_side(
             _members(cluster),
             lambda node: self._tools.agents.follow(node, cluster.primary, by, timeout_s=3.0),
@@ -190,7 +206,8 @@ class ChooseCandidate(PostgresAction):
         """NotSafe when no standby would be left to acknowledge the new primary's commits."""
         cluster = self._failing(ctx)
         revoked = [Revoked(**r) for r in ctx.outputs["revoke_standbys"]["revoked"]]
-        chosen = choose_candidate(revoked)
+        # Of equals the one that was to be promoted before: it bears the mark, so it cannot follow another.
+        chosen = choose_candidate(revoked, priority=[u.candidate for u in reversed(cluster.unfinished)])
         if chosen is None:
             raise NotSafe("no standby could be revoked")
         survivors = sync_set_of(r.node for r in revoked if r.node != chosen.node)
@@ -210,6 +227,8 @@ class ChooseCandidate(PostgresAction):
         """Strikes the candidate out, but only if its agent says that no promotion was begun."""
         cluster = self._cluster(ctx)
         mine = [u for u in cluster.unfinished if u.epoch == ctx.outputs["open_epoch"]["epoch"]]
+        if not mine:
+            return
         for entry in mine:
             status = self._tools.agents.status(entry.candidate, timeout_s=2.0)
             if status.promotion_begun == entry.epoch or status.in_recovery is not True:
@@ -229,8 +248,8 @@ class RepointSurvivors(PostgresAction):
 
     def do(self, ctx: StepContext) -> Json:
         """They must stream by the time of the promotion, or the first commit waits for them."""
-        self._failing(ctx)
-        chosen, by = ctx.outputs["choose_candidate"], self._authority(ctx)
+        by = self._authority(ctx, self._failing(ctx))
+        chosen = ctx.outputs["choose_candidate"]
         answers = _side_by_side(
             chosen["survivors"],
             lambda node: self._tools.agents.follow(node, chosen["candidate"], by, timeout_s=3.0),
@@ -254,11 +273,11 @@ class PromoteCandidate(PostgresAction):
 
     def do(self, ctx: StepContext) -> Json:
         """The agent marks its disk, sets the synchronous set and promotes."""
-        self._failing(ctx)
+        by = self._authority(ctx, self._failing(ctx))
         chosen = ctx.outputs["choose_candidate"]
         setting = sync_set_of(chosen["survivors"]).setting()
         timeline = self._tools.agents.promote(
-            chosen["candidate"], setting, self._authority(ctx), timeout_s=ctx.remaining_s()
+            chosen["candidate"], setting, by, timeout_s=ctx.remaining_s()
         )
         return {"node": chosen["candidate"], "timeline": timeline}
 
@@ -306,10 +325,10 @@ class CommitPrimary(PostgresAction):
 
 
 def _pushed(push: Callable[[], object]) -> Json:
-    """What is to be told of a push that no balancer took: it stands in SQL and is set later."""
+    """What is to be told of a push that was not taken: it stands in SQL and is set later."""
     try:
         push()
-    except BalancerUnreachable as error:
+    except (BalancerUnreachable, BalancerError) as error:
         return {"later": str(error)}
     return {}
 
@@ -337,6 +356,12 @@ def _members(cluster: Cluster) -> list[str]:
     return sorted(names - {cluster.primary})
 
 
+def _is_safe(cluster: Cluster, revoked: Collection[str]) -> bool:
+    """Who may be a primary by now, unknown to SQL, must not be able to acknowledge anything either."""
+    unfinished = [(u.sync_set,) for u in cluster.unfinished]
+    return all(promotion_is_safe(sets, revoked) for sets in (cluster.sets, *unfinished))
+
+
 def _backends(service: Service) -> set[str]:
     routing = service.routing
     return set() if routing is None else {b for b in (routing.backend, routing.read_backend) if b}
@@ -345,7 +370,8 @@ def _backends(service: Service) -> set[str]:
 def _why_not_safe(cluster: Cluster, answers: dict[str, object | HaTasksError]) -> str:
     silent = [f"{n}: {a}" for n, a in answers.items() if isinstance(a, HaTasksError)]
     confirmed = sorted(n for n, a in answers.items() if isinstance(a, Revoked))
-    sets = " and ".join(s.setting() or "(empty)" for s in cluster.sets)
+    recorded = (*cluster.sets, *(u.sync_set for u in cluster.unfinished))
+    sets = " and ".join(s.setting() or "(empty)" for s in recorded)
     return (
         f"R + W <= N: only {', '.join(confirmed) or 'nobody'} confirmed the revocation of {sets}; "
         f"{'; '.join(silent) or 'the recorded set cannot fence'}"

@@ -18,10 +18,14 @@ class _RejoinAction(PostgresAction):
         node = ctx.args["instance"]
         return str(node)
 
-    def _steady(self, ctx: StepContext) -> Cluster:
-        """The cluster, only while nobody fails it over."""
+    def _led(self, ctx: StepContext) -> Cluster:
+        """The cluster, only while nobody fails it over and no candidate may be a primary by now.
+
+        A blocked one too: without a standby its primary can take no write, and so it stays blocked.
+        """
         cluster = self._cluster(ctx)
-        if cluster.state is not ClusterState.STEADY or cluster.primary == self._node(ctx):
+        led = cluster.state in (ClusterState.STEADY, ClusterState.BLOCKED) and not cluster.unfinished
+        if not led or cluster.primary == self._node(ctx):
             raise PassingFailure(f"{cluster.name} is {cluster.state}, primary {cluster.primary}")
         return cluster
 
@@ -31,7 +35,7 @@ class CheckpointPrimary(_RejoinAction):
 
     def do(self, ctx: StepContext) -> Json:
         """Idempotent."""
-        primary = self._steady(ctx).primary
+        primary = self._led(ctx).primary
         self._tools.control.checkpoint(ctx.service, ctx.service.instance(primary))
         return {"primary": primary}
 
@@ -41,7 +45,7 @@ class RejoinNode(_RejoinAction):
 
     def do(self, ctx: StepContext) -> Json:
         """The work is a job on the node's host under this step's key: asking again does not do it twice."""
-        cluster = self._steady(ctx)
+        cluster = self._led(ctx)
         by = Authority(epoch=cluster.epoch, fence=ctx.fence)
         return self._tools.agents.rejoin(
             self._node(ctx), cluster.primary, by, ctx.key, timeout_s=ctx.remaining_s()
@@ -53,7 +57,7 @@ class AwaitStreaming(_RejoinAction):
 
     def do(self, ctx: StepContext) -> Json:
         """PassingFailure when it does not in time."""
-        cluster, node = self._steady(ctx), self._node(ctx)
+        cluster, node = self._led(ctx), self._node(ctx)
         primary = ctx.service.instance(cluster.primary)
         lsn = self._tools.control.flush_lsn(ctx.service, primary)
         try:
@@ -79,7 +83,7 @@ class WidenSyncSet(_RejoinAction):
 
     def check(self, ctx: StepContext) -> Json | None:
         """Nothing to do for a node that never left the set."""
-        cluster = self._steady(ctx)
+        cluster = self._led(ctx)
         done = len(cluster.sets) == 1 and self._node(ctx) in cluster.sets[0].members
         return {"set": cluster.sets[0].setting()} if done else None
 
@@ -88,7 +92,7 @@ class WidenSyncSet(_RejoinAction):
         already = self.check(ctx)
         if already is not None:
             return already
-        cluster = self._steady(ctx)
+        cluster = self._led(ctx)
         new = sync_set_of({*cluster.sets[-1].members, self._node(ctx)} - {cluster.primary})
         sets = (*(s for s in cluster.sets if s != new), new)
         cluster = self._tools.clusters.advance(
@@ -110,7 +114,7 @@ class RouteReads(_RejoinAction):
 
     def do(self, ctx: StepContext) -> Json:
         """Idempotent."""
-        cluster = self._steady(ctx)
+        cluster = self._led(ctx)
         primary = ctx.service.instance(cluster.primary)
         streaming = self._tools.control.streaming(ctx.service, primary)
         nodes = sorted(streaming & {i.name for i in ctx.service.instances})
