@@ -28,7 +28,7 @@
         │   └── StaleAuthority                 it has seen a higher (epoch, fence); retryable
         ├── BalancerError                  the balancer understood and said no
         ├── StartFailed                    a process of the embedded stack did not come up
-        └── DeadlineExceeded
+        └── DeadlineExceeded                  retryable
 
 ``reason`` is a label value (a closed, low-cardinality word); ``retryable`` says whether the
 same call may succeed later without anybody changing anything.
@@ -207,3 +207,4 @@ class DeadlineExceeded(Failed):
     """The deadline passed before the condition held."""
 
     reason = "deadline"
+    retryable = True

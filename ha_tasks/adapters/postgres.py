@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ha_tasks.adapters.clock import SYSTEM_CLOCK
 from ha_tasks.adapters.deadline import Deadline
 from ha_tasks.adapters.postgres_session import Login, Passwords, Row, Session, SessionFailed, control_logins
-from ha_tasks.errors import ActionFailed, VerificationFailed
+from ha_tasks.errors import ActionFailed, PassingFailure, VerificationFailed
 from ha_tasks.model.cluster import format_lsn
 from ha_tasks.model.platform import Instance, Service
 from ha_tasks.ports.clock import Clock
@@ -72,12 +72,20 @@ class SqlPostgresControl:
         self._ask(service, primary, "CHECKPOINT", timeout_s=self._checkpoint_timeout_s)
 
     def end_walsenders(self, service: Service, primary: Instance, names: Collection[str]) -> None:
-        """Idempotent in effect: a WAL sender that is ended twice comes back twice."""
+        """Idempotent in effect: a WAL sender that is ended twice comes back twice.
+
+        Returns when they are gone; PassingFailure when one is not in time: with its old settings it
+        could still release a commit.
+        """
         sql = (
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_replication "
+            "SELECT pid, pg_terminate_backend(pid, $2::bigint) FROM pg_stat_replication "
             "WHERE application_name = ANY(string_to_array($1, ','))"
         )
-        self._ask(service, primary, sql, ",".join(names))
+        limit_ms = str(int(self._timeout_s * 1000))
+        rows = self._ask(service, primary, sql, ",".join(names), limit_ms)
+        left = [str(pid) for pid, ended in rows if ended != "t"]
+        if left:
+            raise PassingFailure(f"WAL senders of {primary.name} do not end: {', '.join(left)}")
 
     def write_canary(self, service: Service, entry: str, token: str, timeout_s: float) -> str:
         """Idempotent; raises VerificationFailed when the row is not found again. Old rows are forgotten.

@@ -2,8 +2,8 @@
 
 E1  its agent says the postmaster has exited                                   at once
 E2  connection refused to the quorum of vantages, and no agent says it runs    2 probes, 0.5 s
-E3  no answer to the quorum of vantages, and no standby hears from it          2.5 s
-none  standbys still receive: the observers' network is at fault, not the primary
+E3  no answer to the quorum of vantages, and a standby says it hears nothing   2.5 s
+none  standbys still receive, or none can be asked: the observers may be at fault
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def _refused(view: _View) -> _Found | None:
 
 def _silent(view: _View) -> _Found | None:
     count = view.witnesses(OutcomeKind.TIMEOUT, SILENT_FOR)
-    if count < view.quorum or any(s.facts.get("receiving") for s in view.standbys):
+    heard = [s.facts["receiving"] for s in view.standbys if "receiving" in s.facts]
+    # When no standby can be asked either, the trouble may be the observers' own.
+    if count < view.quorum or not heard or any(heard):
         return None
     return EvidenceKind.SILENT, f"no answer to {count} vantages, no standby hears from it"
 

@@ -28,7 +28,10 @@ class PostgresControl(Protocol):
         ...
 
     def end_walsenders(self, service: Service, primary: Instance, names: Collection[str]) -> None:
-        """Ends the WAL senders of these standbys; they come back within 200 ms with the new settings."""
+        """Ends the WAL senders of these standbys and returns when they are gone; PassingFailure otherwise.
+
+        They come back within 200 ms with the new settings.
+        """
         ...
 
     def write_canary(self, service: Service, entry: str, token: str, timeout_s: float) -> str:

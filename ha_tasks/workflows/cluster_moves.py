@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ha_tasks.errors import DeadlineExceeded, PassingFailure, ServiceUnreachable, VerificationFailed
+from ha_tasks.errors import (
+    DeadlineExceeded,
+    HaTasksError,
+    PassingFailure,
+    ServiceUnreachable,
+    VerificationFailed,
+)
 from ha_tasks.failover.load_balancer import LoadBalancer
 from ha_tasks.failover.traffic_router import TrafficRouter
 from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet, format_lsn
@@ -56,6 +62,27 @@ def must_be_undoable(cluster: Cluster) -> None:
     names = ", ".join(sorted({u.candidate for u in cluster.unfinished}))
     if names:
         raise VerificationFailed(f"{names} may have been promoted; nothing is undone")
+
+
+def without_the_innocent(tools: PostgresTools, cluster: Cluster) -> Cluster:
+    """Strikes out candidates whose agents say, in this epoch, that no promotion was ever begun there.
+
+    In this epoch: a late command of the epoch that chose them is refused from then on.
+    """
+    left = tuple(u for u in cluster.unfinished if not _is_innocent(tools, cluster, u.candidate))
+    if left == cluster.unfinished:
+        return cluster
+    now = tools.clock.now()
+    return tools.clusters.advance(cluster.name, cluster.epoch, now, new_epoch=False, unfinished=left)
+
+
+def _is_innocent(tools: PostgresTools, cluster: Cluster, node: str) -> bool:
+    try:
+        status = tools.agents.status(node, timeout_s=2.0)
+    except HaTasksError:  # who does not say so is none
+        return False
+    unmarked = status.promotion_begun is None and status.in_recovery is not False
+    return unmarked and status.epoch >= cluster.epoch
 
 
 def block(tools: PostgresTools, cluster: Cluster) -> Cluster:

@@ -13,6 +13,7 @@ from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
 from ha_tasks.errors import IdempotencyConflict, PlaybookError, ScopeBusy
 from ha_tasks.failover.health_monitor import HealthMonitor
 from ha_tasks.failover.service_discovery import ServiceRegistry
+from ha_tasks.model.cluster import ClusterState
 from ha_tasks.model.guards import Guard, Refusal, refusal
 from ha_tasks.model.health import ServiceHealth, ServiceState, instance_score, service_health
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, incident_key
@@ -109,7 +110,9 @@ class Detection:
             primary = self.primary_of(service)
             mine = [o for o in outcomes if o.target.service == service.name]
             judged = self._detector.analyze_system_state(service, mine, now, primary=primary)
-            verdicts += [_scored(v, service, mine, now) for v in judged]
+            outside = self._outside(service)
+            whole = [_left_out(v, now) if v.target.instance in outside else v for v in judged]
+            verdicts += [_scored(v, service, mine, now) for v in whole]
         return tuple(verdicts)
 
     def react(self, verdicts: Sequence[Verdict]) -> Finding:
@@ -140,6 +143,16 @@ class Detection:
             return self._clusters.get(service.name).primary
         except KeyError:
             return None
+
+    def _outside(self, service: Service) -> set[str]:
+        """Nodes of a steady cluster that not every recorded set names: a change was never ended."""
+        if self.primary_of(service) is None:
+            return set()
+        cluster = self._clusters.get(service.name)
+        if cluster.state is not ClusterState.STEADY:
+            return set()
+        inside = set.intersection(*(set(s.members) for s in cluster.sets)) if cluster.sets else set()
+        return {i.name for i in service.instances} - inside - {cluster.primary}
 
     def _open(self, verdict: Verdict) -> Incident:
         service = self._platform.services[verdict.target.service]
@@ -246,9 +259,19 @@ class Detection:
         except IdempotencyConflict:
             # Another observer, with another version of the playbook, has just started it.
             return None
-        if message is None:
-            return None
         text = f"run {run.id} started: {plan.summary}"
+        if message is None:
+            # Another observer has started it; should that one have died since, this tells the incident.
+            self._incidents.move(
+                incident.id,
+                IncidentState.RECOVERING,
+                now,
+                self._actor,
+                text,
+                run=run.id,
+                only_from=WAITING,
+            )
+            return None
         self._incidents.move(incident.id, IncidentState.RECOVERING, now, self._actor, text, run=run.id)
         self._ledger.count(Counter.RECOVERIES, {"recovery_type": plan.recovery_type})
         self._orchestrator.send(message)
@@ -294,6 +317,14 @@ class Detection:
             primary = self.primary_of(service)
             return [] if primary is None else [primary]
         return self._registry.in_rotation(service.name)
+
+
+def _left_out(verdict: Verdict, now: datetime) -> Verdict:
+    """A standby that no commit waits for is no redundancy, however well it follows."""
+    if verdict.state is not VerdictState.HEALTHY:
+        return verdict
+    text = "follows, but is not in the synchronous set"
+    return replace(verdict, state=VerdictState.FAILED, evidence=text, failing_since=now)
 
 
 def _scored(verdict: Verdict, service: Service, outcomes: Sequence[ProbeOutcome], now: datetime) -> Verdict:

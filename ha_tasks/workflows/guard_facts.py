@@ -73,12 +73,18 @@ class GuardFactsGatherer:
         )
 
     def _failed_upstreams(self, incident: Incident) -> tuple[str, ...]:
-        """Upstream services that have an open incident which keeps them from serving."""
+        """Services that must serve before this can be mended, and that an open incident keeps from it.
+
+        A standby depends on its own service's primary. An escalated incident that has let its key go is
+        over, and only waits to be acknowledged.
+        """
         upstreams = self._platform.services[incident.service].depends_on
+        if incident.kind is IncidentKind.STANDBY_DOWN:
+            upstreams = (*upstreams, incident.service)
         down = {
             i.service
             for i in self._incidents.current()
-            if i.kind is IncidentKind.PRIMARY_DOWN and i.state is not IncidentState.MITIGATED
+            if i.kind is IncidentKind.PRIMARY_DOWN and i.state is not IncidentState.MITIGATED and i.holds_key
         }
         return tuple(u for u in upstreams if u in down)
 

@@ -36,11 +36,12 @@ class Observer:
         self._reconciler = reconciler
         self._clock = clock
         self._horizon: datetime | None = None
+        self._broken: Exception | None = None
 
     def run(self, ended: threading.Event) -> None:
-        """Until ``ended`` is set; returns within a second after."""
+        """Until ``ended`` is set; returns within a second after. Raises what no loop has expected."""
         others = [
-            threading.Thread(target=self._loop, args=(ended, EVERY_S, work), name=name)
+            threading.Thread(target=self._beside, args=(ended, work), name=name, daemon=True)
             for name, work in (("reconcile", self._reconcile), ("heartbeat", self._heartbeat))
         ]
         for thread in others:
@@ -58,7 +59,16 @@ class Observer:
             self._discard()
         self._detection.react(self._detection.judge(services, self._horizon))
 
+    def _beside(self, ended: threading.Event, work: Callable[[float], None]) -> None:
+        """A loop beside the observing one, which raises its error: half an observer would look alive."""
+        try:
+            self._loop(ended, EVERY_S, work)
+        except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to: _observe does it
+            self._broken = error
+
     def _observe(self, late_s: float) -> None:
+        if self._broken is not None:
+            raise self._broken
         if late_s > LATE_S:
             self._discard()
         self.observe(self._services)
@@ -68,8 +78,11 @@ class Observer:
         log.warning("the observer missed its schedule by over %.0f s: what it saw is discarded", LATE_S)
 
     def _reconcile(self, late_s: float) -> None:  # noqa: ARG002 - it keeps nothing that grows old
-        self._reconciler.balancers()
-        self._reconciler.clusters()
+        try:
+            self._reconciler.balancers()
+        finally:
+            # Who follows whom does not wait for a balancer that is away, or refuses.
+            self._reconciler.clusters()
 
     def _heartbeat(self, late_s: float) -> None:  # noqa: ARG002 - as above
         self._reconciler.heartbeats()

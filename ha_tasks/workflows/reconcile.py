@@ -55,10 +55,16 @@ class Reconciler:
         """Every standby that runs follows the recorded primary; a blocked cluster that writes is steady.
 
         A failover that nobody leads any more is called off, unless a candidate may have been promoted.
+        Raises the first trouble, after all others were looked after.
         """
-        for service in self._platform.services.values():
-            if self._ours(service):
+        troubles: list[HaTasksError] = []
+        for service in filter(self._ours, self._platform.services.values()):
+            try:
                 self._cluster(service)
+            except HaTasksError as error:
+                troubles.append(error)
+        if troubles:
+            raise troubles[0]
 
     def heartbeats(self) -> None:
         """A row through each balancer: WAL keeps moving, so that a standby's silence means something.
@@ -95,13 +101,12 @@ class Reconciler:
                 self._follow(cluster, instance.name)
 
     def _led_again(self, service: Service, cluster: Cluster) -> Cluster:
-        """STEADY once the recorded primary takes a write; until then it is started and gets the traffic."""
-        if writes_are_taken(self._tools, service, cluster, within_s=0.0):
-            return unblock(self._tools, cluster)
+        """The recorded primary is started and gets the traffic; STEADY once it takes a write."""
+        self._start_primary(cluster)
         with suppress(HaTasksError):
             self._tools.router.route_writes(service, cluster.primary)
-        self._start_primary(cluster)
-        return cluster
+        taken = writes_are_taken(self._tools, service, cluster, within_s=0.0)
+        return unblock(self._tools, cluster) if taken else cluster
 
     def _start_primary(self, cluster: Cluster) -> None:
         """A failover that was refused while the primary's host was away left nobody to start it again."""

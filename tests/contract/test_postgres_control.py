@@ -122,6 +122,9 @@ def test_an_ended_wal_sender_comes_back_by_itself(real: Scene, pair: PostgresPai
 
         real.control.end_walsenders(real.service, real.primary, ["pg2", "pg3"])
 
+        old = [pid for (pid,) in before]
+        left = watching.execute("SELECT pid FROM pg_stat_activity WHERE pid = ANY(%s)", (old,)).fetchall()
+        assert left == []
         pair.await_streaming()
         assert watching.execute("SELECT pid FROM pg_stat_replication").fetchall() != before
 

@@ -90,6 +90,22 @@ def test_while_a_candidate_may_have_been_promoted_the_way_back_is_closed():
     assert world.toy.nodes["pg3"].upstream == "pg2"
 
 
+@pytest.mark.parametrize(("marked", "ends"), [(None, "rolled_back"), (2, "compensation_failed")])
+def test_an_old_candidate_is_struck_out_once_its_agent_says_that_nothing_was_begun(marked, ends):
+    """It was silent when it was to be struck out; later too few confirm, and the way back is open again."""
+    world = World()
+    world.kill("pg1")
+    entry = Unfinished(epoch=2, candidate="pg2", sync_set=sync_set_of(["pg3"]))
+    now, failing = world.clock.now(), ClusterState.FAILING
+    world.store.clusters.advance("db", 1, now, new_epoch=True, state=failing, unfinished=[entry])
+    world.toy.nodes["pg2"].promotion_begun = marked
+    world.toy.nodes["pg3"].agent = False
+
+    assert world.recover().state is RunState(ends)
+    assert (world.cluster.state is ClusterState.STEADY) == (marked is None)
+    assert bool(world.cluster.unfinished) == (marked is not None)
+
+
 def test_the_reconciler_leaves_a_half_done_failover_alone():
     world = half_promoted()
 
@@ -337,6 +353,29 @@ def test_the_reconciler_does_not_call_off_a_failover_that_has_just_begun():
 
     assert world.recover().state is RunState.SUCCEEDED
     assert got == [ClusterState.FAILING]
+
+
+def test_a_cluster_that_is_in_trouble_does_not_keep_the_reconciler_from_the_next():
+    world = World()
+    world.platform.services["aside"] = replace(world.service, name="aside")
+    now = world.clock.now()
+    blocked = replace(world.cluster, state=ClusterState.BLOCKED)
+    world.store.clusters.register(replace(blocked, name="aside"), now)
+    world.store.clusters.advance("db", 1, now, new_epoch=False, state=ClusterState.BLOCKED)
+    write = world.toy.write_canary
+
+    def no_right(service, entry, token, timeout_s):
+        if service.name == "db":
+            raise ActionFailed("permission denied for database app")
+        return write(service, entry, token, timeout_s)
+
+    world.toy.write_canary = no_right
+    world.toy.nodes["pg1"].running = False
+    with pytest.raises(ActionFailed):
+        reconciler(world).clusters()
+
+    assert world.toy.nodes["pg1"].running
+    assert world.store.clusters.get("aside").state is ClusterState.STEADY
 
 
 # --- coming back ---

@@ -43,6 +43,7 @@ from ha_tasks.workflows.cluster_moves import (
     must_be_undoable,
     unblock,
     wait_for_set,
+    without_the_innocent,
     writes_are_taken,
 )
 
@@ -168,7 +169,7 @@ class RevokeStandbys(PostgresAction):
     """Has the standbys stop receiving; refuses unless R + W > N. Fenced."""
 
     def do(self, ctx: StepContext) -> Json:
-        """NotSafe, and with it the way back, when too few have confirmed; a silent one is asked again first."""
+        """NotSafe, and with it the way back, when too few have confirmed; the slow are asked again first."""
         cluster = self._failing(ctx)
         members = _members(cluster)
         by = self._authority(ctx, cluster)
@@ -183,7 +184,7 @@ class RevokeStandbys(PostgresAction):
         """A new epoch, so that late commands of this one are refused; then everybody follows again."""
         cluster, mine = self._cluster(ctx), ctx.outputs["open_epoch"]["epoch"]
         if cluster.state is ClusterState.FAILING and cluster.epoch == mine:
-            cluster = block(self._tools, cluster)
+            cluster = block(self._tools, without_the_innocent(self._tools, cluster))
         if cluster.state is not ClusterState.BLOCKED or cluster.epoch != mine + 1:
             return  # Somebody has moved the cluster on: nothing of this run is left to be undone.
         by = self._authority(ctx, cluster)
@@ -276,9 +277,7 @@ class PromoteCandidate(PostgresAction):
         by = self._authority(ctx, self._failing(ctx))
         chosen = ctx.outputs["choose_candidate"]
         setting = sync_set_of(chosen["survivors"]).setting()
-        timeline = self._tools.agents.promote(
-            chosen["candidate"], setting, by, timeout_s=ctx.remaining_s()
-        )
+        timeline = self._tools.agents.promote(chosen["candidate"], setting, by, timeout_s=ctx.remaining_s())
         return {"node": chosen["candidate"], "timeline": timeline}
 
 
