@@ -172,6 +172,14 @@ def test_a_reader_that_has_had_enough_is_no_error(home: Path):
     assert (done.stdout, done.stderr) == ("p", "")
 
 
+def test_a_mistyped_command_is_answered_with_the_one_that_was_meant(capsys: pytest.CaptureFixture[str]):
+    assert run(["statsu"]) == 2
+    assert "Did you mean 'status'?" in capsys.readouterr().err
+
+    assert run(["frobnicate"]) == 2
+    assert "No such command 'frobnicate'." in capsys.readouterr().err
+
+
 def test_a_python_that_is_too_old_is_told_which_one_is_needed():
     assert complaint((3, 11, 0)) == ""
     assert complaint((3, 14, 0)) == ""
