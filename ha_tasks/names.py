@@ -38,7 +38,7 @@ class RecoveryType(StrEnum):
 
 
 class ActionName(StrEnum):
-    """Every action that a playbook step may name."""
+    """Every action of this package that a playbook step may name; one's own come by entry point."""
 
     # one dead HTTP instance
     TAKE_OUT = "take_out"
@@ -143,12 +143,17 @@ BUCKETS: Mapping[Histogram, tuple[float, ...]] = MappingProxyType(
 """Upper bounds in seconds, ascending; the bucket ``+Inf`` is the count itself."""
 
 
-def step_task(action: ActionName) -> str:
+def action_named(word: str) -> str:
+    """The action of that name: one of ours as an ActionName, one's own (an entry point) as it is written."""
+    return ActionName(word) if word in set(ActionName) else word
+
+
+def step_task(action: str) -> str:
     """Name of the Celery task that does a step."""
     return f"ha.step.{action}"
 
 
-def undo_task(action: ActionName) -> str:
+def undo_task(action: str) -> str:
     """Name of the Celery task that undoes a step."""
     return f"ha.undo.{action}"
 

@@ -18,7 +18,7 @@ from celery.signals import (
 
 from ha_tasks.bootstrap import actor_of, load_inventory
 from ha_tasks.errors import StoreUnreachable
-from ha_tasks.ports.repositories import Worker
+from ha_tasks.ports.ledger import Worker
 from ha_tasks.store import Store
 from ha_tasks.tasks.runtime import Runtime
 

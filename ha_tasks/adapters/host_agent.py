@@ -113,9 +113,9 @@ class HostAgents:
             state = self._poll_job(node, upstream, by, job, deadline)
         return {"method": state["method"], "kept": state["kept"]}
 
-    def restart_unit(self, host: str, unit: str, key: str, *, timeout_s: float = 15.0) -> Json:
-        """See ports.host. Idempotent by ``key``."""
-        body = {"key": key, "timeout_s": timeout_s}
+    def restart_unit(self, host: str, unit: str, key: str, *, fence: int, timeout_s: float = 15.0) -> Json:
+        """See ports.host. Fenced, idempotent by ``key``."""
+        body = {"key": key, "fence": fence, "timeout_s": timeout_s}
         return self._ask(host, "POST", f"{_unit_path(host, unit)}/restart", body, timeout_s)
 
     def unit_status(self, host: str, unit: str, *, timeout_s: float = 1.0) -> Json:

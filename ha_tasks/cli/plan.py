@@ -18,7 +18,6 @@ from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.playbook import Plan, PlannedStep
 from ha_tasks.model.verdict import VerdictState
-from ha_tasks.names import ActionName
 from ha_tasks.ports.action import Action, StepContext
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def described(
     service: Service,
     incident: Incident,
     plan: Plan,
-    actions: Mapping[ActionName, Action],
+    actions: Mapping[str, Action],
     refused: Refusal | None,
 ) -> Json:
     """The plan as plain JSON, each step with what its action says that it would change."""

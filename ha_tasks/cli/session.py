@@ -19,15 +19,9 @@ if TYPE_CHECKING:
     from ha_tasks.bootstrap import System
     from ha_tasks.inventory import Inventory
     from ha_tasks.model.plain import Json
-    from ha_tasks.ports.repositories import (
-        Clusters,
-        DrillBook,
-        Incidents,
-        Journal,
-        Ledger,
-        Limits,
-        Observations,
-    )
+    from ha_tasks.ports.ledger import Ledger
+    from ha_tasks.ports.limits import Limits
+    from ha_tasks.ports.repositories import Clusters, DrillBook, Incidents, Journal, Observations
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -30,7 +30,7 @@ from ha_tasks.model.playbook import (
     UndoPolicy,
     VerifySettings,
 )
-from ha_tasks.names import ActionName, RecoveryType
+from ha_tasks.names import RecoveryType, action_named
 
 SHIPPED = Path(__file__).parent.parent / "playbooks"
 LOOKUPS = ("incident.instance", "incident.service", "incident.kind")
@@ -218,7 +218,7 @@ def _playbook(table: PlaybookFile, sha256: str) -> Playbook:
 def _step(table: StepTable) -> PlaybookStep:
     return PlaybookStep(
         id=_id(table),
-        action=ActionName(table.action),
+        action=action_named(table.action),
         needs=tuple(table.needs),
         args=dict(table.args),
         undo=UndoPolicy(table.undo),

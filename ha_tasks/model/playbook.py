@@ -9,7 +9,7 @@ from enum import StrEnum
 from ha_tasks.model.incident import IncidentKind
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import ServiceKind
-from ha_tasks.names import ActionName, RecoveryType
+from ha_tasks.names import RecoveryType
 
 
 class UndoPolicy(StrEnum):
@@ -25,7 +25,7 @@ class PlaybookStep:
     """One step. ``needs`` are ids of steps that must come before; ``timeout_s`` seconds per attempt."""
 
     id: str
-    action: ActionName
+    action: str
     needs: tuple[str, ...] = ()
     args: Mapping[str, str] = field(default_factory=dict)
     """Values may look up ``${incident.instance}``, ``${incident.service}``; nothing else."""
@@ -89,7 +89,7 @@ class PlannedStep:
 
     no: int
     id: str
-    action: ActionName
+    action: str
     args: Json
     undo: UndoPolicy
     timeout_s: float

@@ -75,8 +75,8 @@ class Step:
         return self.planned.no
 
     @property
-    def action(self) -> ActionName:
-        """The action that it names."""
+    def action(self) -> str:
+        """The action that it names: an ActionName, or one's own."""
         return self.planned.action
 
     @property
@@ -106,6 +106,11 @@ class Run:
     lease_until: datetime | None = None
     ended_at: datetime | None = None
     error: str = ""
+    revision: int | None = None
+    """Revision of the inventory under which it was planned."""
+    approval_until: datetime | None = None
+    approved_by: str | None = None
+    deadline: datetime | None = None
 
     def step(self, no: int) -> Step:
         """The step of that number; KeyError when there is none."""

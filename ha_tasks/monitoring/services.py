@@ -21,7 +21,8 @@ from ha_tasks.model.availability import (
 from ha_tasks.model.platform import Platform, Service
 from ha_tasks.monitoring.prometheus import Words, metric
 from ha_tasks.monitoring.sources import Sources
-from ha_tasks.ports.repositories import Interval, Ledger, Observations
+from ha_tasks.ports.ledger import Interval, Ledger
+from ha_tasks.ports.repositories import Observations
 
 STALE_INTERVALS = 3
 STALE_AT_LEAST_S = 10.0

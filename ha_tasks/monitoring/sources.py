@@ -7,16 +7,10 @@ from dataclasses import dataclass, field
 
 from ha_tasks.model.platform import Platform
 from ha_tasks.ports.clock import Clock
+from ha_tasks.ports.ledger import Ledger
+from ha_tasks.ports.limits import Limits
 from ha_tasks.ports.queues import Queues
-from ha_tasks.ports.repositories import (
-    Clusters,
-    Incidents,
-    Journal,
-    Ledger,
-    Limits,
-    Observations,
-    ScheduleBook,
-)
+from ha_tasks.ports.repositories import Clusters, Incidents, Journal, Observations, ScheduleBook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 from ha_tasks.monitoring.labels import OTHER, LabelRegistry
 from ha_tasks.monitoring.prometheus import Distribution, Words, metric
 from ha_tasks.names import BUCKETS, LABELS, Counter, Histogram
-from ha_tasks.ports.repositories import Series
+from ha_tasks.ports.ledger import Series
 
 logger = logging.getLogger(__name__)
 

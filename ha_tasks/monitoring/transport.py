@@ -14,8 +14,9 @@ from prometheus_client.metrics_core import Metric
 from ha_tasks.monitoring.labels import LabelRegistry
 from ha_tasks.monitoring.prometheus import Words, metric
 from ha_tasks.names import Queue
+from ha_tasks.ports.ledger import Ledger, Worker
 from ha_tasks.ports.queues import Queues
-from ha_tasks.ports.repositories import Ledger, ScheduleBook, Worker
+from ha_tasks.ports.repositories import ScheduleBook
 
 WORKER_LIVES = timedelta(seconds=15)
 """Several heartbeats: a worker that was killed is no longer counted after that."""

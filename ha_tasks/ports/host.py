@@ -99,10 +99,13 @@ class DatabaseAgent(Protocol):
 class UnitAgent(Protocol):
     """The agent of a service host: units are what systemd, or the embedded stack, runs there."""
 
-    def restart_unit(self, host: str, unit: str, key: str, *, timeout_s: float = 15.0) -> Json:
-        """Restarts a unit, once per ``key``: the same key again only reports. Answers {"pid": int}."""
+    def restart_unit(self, host: str, unit: str, key: str, *, fence: int, timeout_s: float = 15.0) -> Json:
+        """Restarts a unit, once per ``key``: the same key again only reports. Answers {"pid": int}.
+
+        StaleAuthority when the agent has restarted that unit under a higher fence.
+        """
         ...
 
     def unit_status(self, host: str, unit: str, *, timeout_s: float = 1.0) -> Json:
-        """``{"running": bool, "pid": int|None, "starts": int}``."""
+        """``{"running": bool, "pid": int|None, "starts": int, "fence": int}``; the highest fence seen."""
         ...

@@ -30,6 +30,12 @@ class NewRun:
     requested_by: str
     reason: str
     idempotency_key: str
+    revision: int | None = None
+    """Of the inventory, under which it was planned."""
+    approval_until: datetime | None = None
+    """It waits for a person until then; None: it may begin at once."""
+    deadline: datetime | None = None
+    """Not begun by then, it is not begun at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +87,10 @@ class Journal(Protocol):
 
     def next_fence(self, now: datetime) -> int:
         """The next fence of all, for a command that belongs to no run."""
+        ...
+
+    def raise_fence(self, above: int) -> None:
+        """Every later fence is higher than ``above``; for a store that lost its data, as agents did not."""
         ...
 
     def renew(self, run: int, fence: int, now: datetime, lease_s: float) -> bool:
@@ -248,125 +258,6 @@ class WantedServers(Protocol):
         self, changes: Mapping[tuple[str, str], ServerState], reason: str, now: datetime
     ) -> tuple[WantedServer, ...]:
         """Sets (backend, server) -> state in one transaction, generation + 1; answers all."""
-        ...
-
-
-class Limits(Protocol):
-    """Cool-downs, switches, refusals: what keeps the automation in bounds."""
-
-    def cool(self, scope: str, playbook: str, until: datetime) -> None:
-        """Starts a cool-down."""
-        ...
-
-    def cooling(self, scope: str, playbook: str) -> datetime | None:
-        """Until when; None when there is none or it was acknowledged."""
-        ...
-
-    def acknowledge(self, scope: str, now: datetime, actor: str) -> tuple[str, ...]:
-        """Ends every cool-down of the scope; answers which playbooks' they were."""
-        ...
-
-    def switch(self, name: str) -> str | None:
-        """Who engaged the switch of that name (``stop``, ``observe``); None when it is not engaged."""
-        ...
-
-    def set_switch(self, name: str, engaged: bool, actor: str, reason: str, now: datetime) -> None:
-        """Engages or releases a switch."""
-        ...
-
-    def refused(self, incident: int, guard: str, detail: str, now: datetime) -> bool:
-        """Records a refusal; the same guard again counts up. True when it is a new one."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """One cumulative series. A histogram has ``buckets`` and a ``total``.
-
-    ``value``: the count (of a histogram: how many observations); ``total``: the sum of the observations;
-    ``buckets``: upper bound -> how many observations were at most that (cumulative, as Prometheus has it).
-    """
-
-    name: str
-    labels: Mapping[str, str]
-    value: float
-    buckets: Mapping[float, int] | None = None
-    total: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worker:
-    """A process that has reported itself; ``kind``: worker, observer, beat, agent."""
-
-    name: str
-    kind: str
-    queues: tuple[str, ...]
-    pid: int
-    heartbeat_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
-    """A stretch of a service's life; ``until`` None: it stands."""
-
-    service: str
-    state: str
-    since: datetime
-    until: datetime | None
-
-
-class Ledger(Protocol):
-    """What the sidecar reads: cumulative counters, availability, integrity, workers, schedule."""
-
-    def count(self, name: str, labels: Mapping[str, str], by: float = 1.0) -> None:
-        """Adds to a counter."""
-        ...
-
-    def observe(self, name: str, labels: Mapping[str, str], value: float) -> None:
-        """Adds an observation (seconds) to a histogram."""
-        ...
-
-    def series(self) -> tuple[Series, ...]:
-        """Every cumulative series."""
-        ...
-
-    def service_state(
-        self,
-        service: str,
-        state: str,
-        score: float | None,
-        at: datetime,
-        *,
-        judged_at: datetime | None = None,
-    ) -> bool:
-        """The state of a service from ``at`` on (back-dated); True when it changed. The score is kept.
-
-        ``judged_at``: when it was judged so; None: at ``at``.
-        """
-        ...
-
-    def intervals(self, since: datetime) -> tuple[Interval, ...]:
-        """Availability intervals that reach into the time since."""
-        ...
-
-    def scores(self) -> Mapping[str, tuple[float, datetime]]:
-        """Latest known score of each service and when it was judged."""
-        ...
-
-    def integrity(self, check: str, target: str, ok: bool, at: datetime, detail: str = "") -> None:
-        """The latest result of a data integrity check."""
-        ...
-
-    def integrity_results(self) -> tuple[tuple[str, str, bool, datetime], ...]:
-        """Latest result per (check, target): (check, target, ok, at)."""
-        ...
-
-    def heartbeat(self, worker: Worker) -> None:
-        """A process reports itself."""
-        ...
-
-    def workers(self, since: datetime) -> tuple[Worker, ...]:
-        """Those heard of since then."""
         ...
 
 

@@ -27,7 +27,6 @@ from ha_tasks.model.run import (
     after,
     exhausted,
 )
-from ha_tasks.names import ActionName
 from ha_tasks.ports.action import Action, StepContext
 from ha_tasks.ports.boundary import Boundary, nobody
 from ha_tasks.ports.clock import Clock
@@ -68,7 +67,7 @@ class RecoveryOrchestrator:
         platform: Platform,
         journal: Journal,
         incidents: Incidents,
-        actions: Mapping[ActionName, Action],
+        actions: Mapping[str, Action],
         clock: Clock,
         dispatch: Dispatch,
         leases: LeaseKeeper,

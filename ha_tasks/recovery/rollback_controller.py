@@ -6,17 +6,16 @@ from collections.abc import Mapping
 
 from ha_tasks.errors import HaTasksError
 from ha_tasks.model.run import Outcome
-from ha_tasks.names import ActionName
 from ha_tasks.ports.action import Action, StepContext
 
 
 class RollbackController:
     """Which step comes next is a rule of the model; this does it."""
 
-    def __init__(self, actions: Mapping[ActionName, Action]) -> None:
+    def __init__(self, actions: Mapping[str, Action]) -> None:
         self._actions = actions
 
-    def undo(self, action: ActionName, ctx: StepContext) -> Outcome:
+    def undo(self, action: str, ctx: StepContext) -> Outcome:
         """Takes the step's effect back. Idempotent, as ``Action.undo`` is."""
         try:
             self._actions[action].undo(ctx)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, select, update
 
-from ha_tasks.ports.repositories import Interval
+from ha_tasks.ports.ledger import Interval
 from ha_tasks.store.rows import insert, next_value
 from ha_tasks.store.tables import availability_interval as intervals
 

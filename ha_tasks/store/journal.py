@@ -17,7 +17,7 @@ from ha_tasks.ports.repositories import Attempt, NewRun
 from ha_tasks.store.engine import Database
 from ha_tasks.store.outbox import offer, owed, post, postings, tick, withdraw
 from ha_tasks.store.plans import plan_to_json
-from ha_tasks.store.rows import insert, next_value
+from ha_tasks.store.rows import insert, next_value, raise_value
 from ha_tasks.store.runs import load, new_step, progress, write_steps
 from ha_tasks.store.tables import attempt as attempts
 from ha_tasks.store.tables import run as runs
@@ -92,6 +92,11 @@ class SqlJournal:
         """See the port."""
         with self._database.writing() as connection:
             return next_value(connection, FENCE)
+
+    def raise_fence(self, above: int) -> None:
+        """See the port. Idempotent; it never goes down."""
+        with self._database.writing() as connection:
+            raise_value(connection, FENCE, above)
 
     def renew(self, run: int, fence: int, now: datetime, lease_s: float) -> bool:
         """See the port."""
@@ -216,6 +221,9 @@ def _first_state(new: NewRun, now: datetime) -> Run:
         reason=new.reason,
         created_at=now,
         updated_at=now,
+        revision=new.revision,
+        approval_until=new.approval_until,
+        deadline=new.deadline,
     )
 
 
@@ -234,6 +242,9 @@ def _insert_run(connection: Connection, new: NewRun, now: datetime) -> int | Non
         reason=new.reason,
         fence=0,
         created_at=now,
+        revision=new.revision,
+        approval_until=new.approval_until,
+        deadline=new.deadline,
     )
     return connection.execute(statement.on_conflict_do_nothing().returning(runs.c.id)).scalar()
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from ha_tasks.ports.repositories import Interval, Series, Worker
+from ha_tasks.ports.ledger import Interval, Series, Worker
 from ha_tasks.store.availability import change_state, reaching_into
 from ha_tasks.store.engine import Database
 from ha_tasks.store.rows import put

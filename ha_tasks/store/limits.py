@@ -49,15 +49,26 @@ class SqlLimits:
         with self._database.writing() as connection:
             return tuple(sorted(connection.execute(ended.returning(cooldown.c.playbook)).scalars()))
 
-    def switch(self, name: str) -> str | None:
+    def switch(self, name: str, scope: str = "") -> str | None:
         """See the port."""
-        query = select(switches.c.actor).where(switches.c.name == name, switches.c.engaged)
+        query = select(switches.c.actor).where(
+            switches.c.name == name, switches.c.scope == scope, switches.c.engaged
+        )
         with self._database.reading() as connection:
             return connection.execute(query).scalar()
 
-    def set_switch(self, name: str, engaged: bool, actor: str, reason: str, now: datetime) -> None:
+    def set_switch(
+        self, name: str, engaged: bool, actor: str, reason: str, now: datetime, *, scope: str = ""
+    ) -> None:
         """See the port. Idempotent."""
-        row = {"name": name, "engaged": engaged, "actor": actor, "reason": reason, "changed_at": now}
+        row = {
+            "name": name,
+            "scope": scope,
+            "engaged": engaged,
+            "actor": actor,
+            "reason": reason,
+            "changed_at": now,
+        }
         with self._database.writing() as connection:
             put(connection, switches, row)
 

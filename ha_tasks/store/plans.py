@@ -8,7 +8,7 @@ from dataclasses import asdict
 from ha_tasks.model.cluster import SyncSet, Unfinished
 from ha_tasks.model.plain import Json
 from ha_tasks.model.playbook import GuardSettings, Plan, PlannedStep, UndoPolicy, VerifySettings
-from ha_tasks.names import ActionName, RecoveryType
+from ha_tasks.names import RecoveryType, action_named
 
 
 def plan_to_json(plan: Plan) -> Json:
@@ -64,7 +64,7 @@ def _step_from_json(body: Json) -> PlannedStep:
     return PlannedStep(
         no=body["no"],
         id=body["id"],
-        action=ActionName(body["action"]),
+        action=action_named(body["action"]),
         args=body["args"],
         undo=UndoPolicy(body["undo"]),
         timeout_s=body["timeout_s"],

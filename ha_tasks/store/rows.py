@@ -49,3 +49,15 @@ def next_value(connection: Connection, name: str) -> int:
     statement = insert(connection, sequence).values(name=name, value=1)
     statement = statement.on_conflict_do_update(index_elements=["name"], set_={"value": sequence.c.value + 1})
     return int(connection.execute(statement.returning(sequence.c.value)).scalar_one())
+
+
+def raise_value(connection: Connection, name: str, at_least: int) -> None:
+    """Lets a sequence go on from ``at_least``, unless it is further already."""
+    statement = insert(connection, sequence).values(name=name, value=at_least)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["name"],
+            set_={"value": at_least},
+            where=sequence.c.value < at_least,
+        )
+    )

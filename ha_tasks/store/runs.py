@@ -48,6 +48,10 @@ def run_of(row: Row[Any], of_steps: Sequence[Row[Any]]) -> Run:
         lease_until=row.lease_until,
         ended_at=row.ended_at,
         error=row.error,
+        revision=row.revision,
+        approval_until=row.approval_until,
+        approved_by=row.approved_by,
+        deadline=row.deadline,
     )
 
 

@@ -103,6 +103,10 @@ class _Run(TypedColumns):
     created_at: Named[datetime] = Column(Moment)
     updated_at: Named[datetime] = Column(Moment)
     ended_at: Named[datetime | None] = Column(Moment)
+    revision: Named[int | None]
+    approval_until: Named[datetime | None] = Column(Moment)
+    approved_by: Named[str | None]
+    deadline: Named[datetime | None] = Column(Moment)
 
 
 run = Table(
@@ -234,6 +238,7 @@ cooldown = Table("cooldown", metadata, _Cooldown)
 
 class _Switch(TypedColumns):
     name: Named[str] = Column(primary_key=True)
+    scope: Named[str] = Column(primary_key=True)
     engaged: Named[bool]
     actor: Named[str]
     reason: Named[str] = Column(Words)
@@ -328,6 +333,7 @@ class _Worker(TypedColumns):
     queues: Named[list[Any]] = Column(PlainJson, nullable=False)
     pid: Named[int]
     heartbeat_at: Named[datetime] = Column(Moment)
+    revision: Named[int | None]
 
 
 worker = Table("worker", metadata, _Worker)

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from ha_tasks.names import BUCKETS
-from ha_tasks.ports.repositories import Series
+from ha_tasks.ports.ledger import Series
 from ha_tasks.store.rows import add_up
 from ha_tasks.store.tables import counter, histogram, histogram_bucket
 

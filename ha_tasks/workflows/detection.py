@@ -9,12 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
-from ha_tasks.errors import IdempotencyConflict, PlaybookError, ScopeBusy
 from ha_tasks.failover.health_monitor import HealthMonitor
 from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.model.cluster import ClusterState
-from ha_tasks.model.guards import Guard, Refusal, refusal
 from ha_tasks.model.health import ServiceHealth, ServiceState, instance_score, service_health
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, incident_key
 from ha_tasks.model.platform import Platform, Service, ServiceKind
@@ -23,24 +20,16 @@ from ha_tasks.model.run import Run
 from ha_tasks.model.verdict import Verdict, VerdictState
 from ha_tasks.names import Counter, Histogram
 from ha_tasks.ports.clock import Clock
-from ha_tasks.ports.repositories import (
-    Clusters,
-    Incidents,
-    Journal,
-    Ledger,
-    Limits,
-    NewRun,
-    Observations,
-)
+from ha_tasks.ports.ledger import Ledger
+from ha_tasks.ports.limits import Limits
+from ha_tasks.ports.repositories import Clusters, Incidents, Observations
 from ha_tasks.recovery.failure_detector import FailureDetector
-from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
-from ha_tasks.workflows.guard_facts import GuardFactsGatherer
+from ha_tasks.workflows.starting import WAITING, Order, RunStarter
 
 LOOK_BACK_S = 15.0
 """Outcomes older than this say nothing about now."""
 GAP = timedelta(seconds=10)
 """Longer than any pause between two judgements of observers that live."""
-WAITING = (IncidentState.OPEN, IncidentState.BLOCKED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +51,9 @@ class Detection:
         health: HealthMonitor,
         registry: ServiceRegistry,
         detector: FailureDetector,
-        planner: RecoveryPlanner,
-        orchestrator: RecoveryOrchestrator,
-        guards: GuardFactsGatherer,
+        starter: RunStarter,
         observations: Observations,
         incidents: Incidents,
-        journal: Journal,
         clusters: Clusters,
         limits: Limits,
         ledger: Ledger,
@@ -78,12 +64,9 @@ class Detection:
         self._health = health
         self._registry = registry
         self._detector = detector
-        self._planner = planner
-        self._orchestrator = orchestrator
-        self._guards = guards
+        self._starter = starter
         self._observations = observations
         self._incidents = incidents
-        self._journal = journal
         self._clusters = clusters
         self._limits = limits
         self._ledger = ledger
@@ -232,63 +215,15 @@ class Detection:
         return sorted(incidents, key=lambda i: (i.kind is not IncidentKind.PRIMARY_DOWN, i.detected_at))
 
     def _start(self, incident: Incident, blind: set[str], verdicts: Sequence[Verdict]) -> Run | None:
-        try:
-            plan = self._planner.create_recovery_plan(incident)
-        except PlaybookError as error:
-            self._escalate(incident, str(error))
-            return None
-        facts = self._guards.gather(incident, plan, blind=incident.service in blind, verdicts=verdicts)
-        refused = refusal(facts)
-        if refused is not None:
-            self._refuse(incident, refused)
-            return None
-        new = NewRun(
-            plan=plan,
-            incident=incident.id,
+        order = Order(
+            incident=incident,
             mode="drill" if self._limits.switch("drill") else "auto",
             requested_by=self._actor,
             reason=incident.summary,
             idempotency_key=f"incident-{incident.id}",
         )
-        now = self._clock.now()
-        try:
-            run, message = self._journal.create(new, now)
-        except ScopeBusy as error:
-            self._refuse(incident, Refusal(guard=Guard.ACTIVE_LEASE, detail=str(error)))
-            return None
-        except IdempotencyConflict:
-            # Another observer, with another version of the playbook, has just started it.
-            return None
-        text = f"run {run.id} started: {plan.summary}"
-        if message is None:
-            # Another observer has started it; should that one have died since, this tells the incident.
-            self._incidents.move(
-                incident.id,
-                IncidentState.RECOVERING,
-                now,
-                self._actor,
-                text,
-                run=run.id,
-                only_from=WAITING,
-            )
-            return None
-        self._incidents.move(incident.id, IncidentState.RECOVERING, now, self._actor, text, run=run.id)
-        self._ledger.count(Counter.RECOVERIES, {"recovery_type": plan.recovery_type})
-        self._orchestrator.send(message)
-        return run
-
-    def _refuse(self, incident: Incident, refused: Refusal) -> None:
-        now = self._clock.now()
-        if self._limits.refused(incident.id, refused.guard, refused.detail, now):
-            self._ledger.count(Counter.BLOCKED, {"guard": refused.guard})
-            text = f"refused by {refused.guard}: {refused.detail}"
-            self._incidents.move(
-                incident.id, IncidentState.BLOCKED, now, self._actor, text, only_from=WAITING
-            )
-
-    def _escalate(self, incident: Incident, why: str) -> None:
-        now = self._clock.now()
-        self._incidents.move(incident.id, IncidentState.ESCALATED, now, self._actor, why, only_from=WAITING)
+        answer = self._starter.start(order, blind=incident.service in blind, verdicts=verdicts)
+        return answer.run if answer.new else None
 
     def _keep_ledger(self, service: Service, verdicts: Sequence[Verdict]) -> None:
         rotation = self._rotation(service)

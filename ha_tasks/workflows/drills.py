@@ -18,14 +18,8 @@ from ha_tasks.model.run import TERMINAL, Run, RunState, Step
 from ha_tasks.names import ActionName
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.faults import Faults, Load, Loads
-from ha_tasks.ports.repositories import (
-    Clusters,
-    DrillBook,
-    Incidents,
-    Journal,
-    Limits,
-    Observations,
-)
+from ha_tasks.ports.limits import Limits
+from ha_tasks.ports.repositories import Clusters, DrillBook, Incidents, Journal, Observations
 from ha_tasks.workflows.waiting import wait_until
 
 HEALTHY_WITHIN_S = 60.0

@@ -12,7 +12,8 @@ from ha_tasks.model.playbook import Plan
 from ha_tasks.model.run import RunState
 from ha_tasks.model.verdict import Verdict, VerdictState
 from ha_tasks.ports.clock import Clock
-from ha_tasks.ports.repositories import Incidents, Journal, Limits, Observations
+from ha_tasks.ports.limits import Limits
+from ha_tasks.ports.repositories import Incidents, Journal, Observations
 
 HOUR = timedelta(hours=1)
 AGENT_SEEN_WITHIN = timedelta(seconds=2.5)

@@ -15,7 +15,8 @@ from ha_tasks.model.cluster import Cluster, ClusterState
 from ha_tasks.model.platform import ManagedBy, Platform, Service, ServiceKind
 from ha_tasks.names import Counter
 from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
-from ha_tasks.ports.repositories import Journal, Ledger
+from ha_tasks.ports.ledger import Ledger
+from ha_tasks.ports.repositories import Journal
 from ha_tasks.workflows.cluster_moves import PostgresTools, block, unblock, writes_are_taken
 
 HEARTBEAT_S = 1.0

@@ -13,7 +13,9 @@ from ha_tasks.model.run import TERMINAL, Phase, Run, RunState, Step
 from ha_tasks.model.verdict import Verdict, VerdictState
 from ha_tasks.names import ActionName, Counter, Histogram, RecoveryType
 from ha_tasks.ports.clock import Clock
-from ha_tasks.ports.repositories import Incidents, Journal, Ledger, Limits
+from ha_tasks.ports.ledger import Ledger
+from ha_tasks.ports.limits import Limits
+from ha_tasks.ports.repositories import Incidents, Journal
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
 from ha_tasks.workflows.detection import Detection
 

@@ -197,7 +197,8 @@ def test_an_agent_that_is_not_there_is_unreachable(pair):
 
 def test_a_unit_is_started_once_per_key(unit_agents):
     before = unit_agents.unit_status("app", "web1")
-    answers = [unit_agents.restart_unit("app", "web1", key) for key in ("a", "a", "b", "a", "b")]
+    fence = before["fence"]
+    answers = [unit_agents.restart_unit("app", "web1", key, fence=fence) for key in ("a", "a", "b", "a", "b")]
     after = unit_agents.unit_status("app", "web1")
 
     assert [a["pid"] == b["pid"] for a, b in itertools.pairwise(answers)] == [True, False, False, False]
@@ -207,4 +208,16 @@ def test_a_unit_is_started_once_per_key(unit_agents):
 
 def test_an_unknown_unit_is_refused(unit_agents):
     with pytest.raises(AgentRefused):
-        unit_agents.restart_unit("app", "web9", "a")
+        unit_agents.restart_unit("app", "web9", "a", fence=1)
+
+
+def test_a_unit_is_not_restarted_under_a_fence_that_is_lower_than_one_it_has_seen(unit_agents):
+    fence = unit_agents.unit_status("app", "web1")["fence"] + 7
+    unit_agents.restart_unit("app", "web1", "of the later claim", fence=fence)
+    before = unit_agents.unit_status("app", "web1")
+
+    for key in ("of the earlier claim", "of the later claim"):
+        with pytest.raises(StaleAuthority):
+            unit_agents.restart_unit("app", "web1", key, fence=fence - 1)
+    assert unit_agents.unit_status("app", "web1") == before
+    assert before["fence"] == fence

@@ -138,6 +138,14 @@ def test_fences_grow_over_all_runs(store: AnyStore):
     assert fences == sorted(set(fences))
 
 
+def test_fences_can_be_raised_above_what_agents_have_seen_and_never_go_down(store):
+    store.journal.raise_fence(500)
+    raised = store.journal.next_fence(at(1))
+    store.journal.raise_fence(3)
+
+    assert (raised, store.journal.next_fence(at(2))) == (501, 502)
+
+
 @pytest.mark.parametrize(
     ("step", "phase", "second"),
     [

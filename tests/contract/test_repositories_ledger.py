@@ -9,7 +9,7 @@ import pytest
 
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome, Target
 from ha_tasks.names import Counter, Histogram
-from ha_tasks.ports.repositories import Series, Worker
+from ha_tasks.ports.ledger import Series, Worker
 from tests.contract.conftest import AnyStore
 from tests.plans import NOW, at
 

@@ -42,6 +42,7 @@ class FakeHostAgents:
         self.commands: list[tuple[str, str]] = []
         self._units: dict[str, list[str]] = {unit: [] for unit in units}
         self._pids: dict[tuple[str, str], int] = {}
+        self._fences: dict[str, int] = {}
 
     # ports.host.DatabaseAgent
 
@@ -117,8 +118,11 @@ class FakeHostAgents:
 
     # ports.host.UnitAgent
 
-    def restart_unit(self, host: str, unit: str, key: str, *, timeout_s: float = 15.0) -> Json:
+    def restart_unit(self, host: str, unit: str, key: str, *, fence: int, timeout_s: float = 15.0) -> Json:
         starts = self._unit(host, unit)
+        if fence < self._fences.get(unit, 0):
+            raise StaleAuthority(f"{unit} has seen fence {self._fences[unit]}")
+        self._fences[unit] = fence
         if key not in starts:
             starts.append(key)
             self._pids[unit, key] = 1000 + len(self._pids)
@@ -127,7 +131,12 @@ class FakeHostAgents:
     def unit_status(self, host: str, unit: str, *, timeout_s: float = 1.0) -> Json:
         starts = self._unit(host, unit)
         pid = self._pids[unit, starts[-1]] if starts else None
-        return {"running": pid is not None, "pid": pid, "starts": len(starts)}
+        return {
+            "running": pid is not None,
+            "pid": pid,
+            "starts": len(starts),
+            "fence": self._fences.get(unit, 0),
+        }
 
     # inside
 

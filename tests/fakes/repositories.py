@@ -19,7 +19,8 @@ from ha_tasks.model.plain import Json
 from ha_tasks.model.probe import ProbeOutcome
 from ha_tasks.model.run import TERMINAL, Phase, Run, RunState, Step, claimed
 from ha_tasks.names import Counter, Histogram
-from ha_tasks.ports.repositories import Attempt, Interval, NewRun, Series, Worker
+from ha_tasks.ports.ledger import Interval, Series, Worker
+from ha_tasks.ports.repositories import Attempt, NewRun
 from ha_tasks.store.outbox import Posting, owed
 from ha_tasks.store.tallies import bounds_of
 
@@ -111,6 +112,9 @@ class FakeJournal:
             reason=new.reason,
             created_at=now,
             updated_at=now,
+            revision=new.revision,
+            approval_until=new.approval_until,
+            deadline=new.deadline,
         )
         entry = Entry(run=run, key=new.idempotency_key, message=self._post(run), offered_at=now)
         self.entries[run.id] = entry
@@ -189,6 +193,10 @@ class FakeJournal:
     def next_fence(self, now: datetime) -> int:
         self.fence += 1
         return self.fence
+
+    @one_at_a_time
+    def raise_fence(self, above: int) -> None:
+        self.fence = max(self.fence, above)
 
     @one_at_a_time
     def renew(self, run: int, fence: int, now: datetime, lease_s: float) -> bool:
@@ -477,7 +485,7 @@ class FakeLimits:
     def __init__(self) -> None:
         self.lock = RLock()
         self.cooldowns: dict[tuple[str, str], datetime] = {}
-        self.switches: dict[str, str] = {}
+        self.switches: dict[tuple[str, str], str] = {}
         self.refusals: dict[tuple[int, str], int] = {}
 
     @one_at_a_time
@@ -496,14 +504,16 @@ class FakeLimits:
         return tuple(ended)
 
     @one_at_a_time
-    def switch(self, name: str) -> str | None:
-        return self.switches.get(name)
+    def switch(self, name: str, scope: str = "") -> str | None:
+        return self.switches.get((name, scope))
 
     @one_at_a_time
-    def set_switch(self, name: str, engaged: bool, actor: str, reason: str, now: datetime) -> None:
-        self.switches.pop(name, None)
+    def set_switch(
+        self, name: str, engaged: bool, actor: str, reason: str, now: datetime, *, scope: str = ""
+    ) -> None:
+        self.switches.pop((name, scope), None)
         if engaged:
-            self.switches[name] = actor
+            self.switches[name, scope] = actor
 
     @one_at_a_time
     def refused(self, incident: int, guard: str, detail: str, now: datetime) -> bool:

@@ -21,7 +21,7 @@ from ha_tasks.embedded.ports import DEFAULTS
 from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome, Target
 from ha_tasks.names import Counter, Histogram
-from ha_tasks.ports.repositories import Worker
+from ha_tasks.ports.ledger import Worker
 from ha_tasks.store import Store
 from tests.servers import free_port
 from tests.valkey_server import PASSWORD

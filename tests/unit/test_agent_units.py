@@ -45,7 +45,7 @@ def units(home: Path, *command: str, autostart: bool = False) -> Units:
 
 
 def restart(it: Units, key: str) -> int:
-    return it.restart("web1", key, timeout_s=10)["pid"]
+    return it.restart("web1", key, fence=1, timeout_s=10)["pid"]
 
 
 def alive(pid: int) -> bool:
@@ -72,7 +72,7 @@ def test_a_unit_survives_its_agent_and_is_adopted_by_the_next(home):
     pid = restart(units(home), "one")
     later = units(home)
 
-    assert later.status("web1") == {"running": True, "pid": pid, "starts": 1}
+    assert later.status("web1") == {"running": True, "pid": pid, "starts": 1, "fence": 1}
     assert restart(later, "one") == pid
 
 
@@ -81,7 +81,7 @@ def test_a_unit_that_ended_by_itself_is_not_running_and_not_restarted(home):
     restart(it, "one")
     wait_until(lambda: not it.status("web1")["running"])
 
-    assert it.status("web1") == {"running": False, "pid": None, "starts": 1}
+    assert it.status("web1") == {"running": False, "pid": None, "starts": 1, "fence": 1}
 
 
 def test_autostart_starts_what_does_not_run(home):
@@ -119,7 +119,7 @@ def test_a_start_that_a_dead_agent_did_not_record_is_found_and_not_repeated(home
     orphan.wait()
 
     assert pid == orphan.pid
-    assert found == {"running": True, "pid": orphan.pid, "starts": 1}
+    assert found == {"running": True, "pid": orphan.pid, "starts": 1, "fence": 1}
 
 
 def test_a_process_that_does_not_hear_is_killed_with_its_children(home):
@@ -158,17 +158,17 @@ def systemd_units(home: Path, name: str) -> Units:
 def test_a_systemd_unit_is_restarted_once_per_key(home, systemctl):
     it = systemd_units(home, "nginx.service")
 
-    assert [it.restart("web1", key, timeout_s=5) for key in ("a", "a")] == [{"pid": 4242}] * 2
-    assert it.status("web1") == {"running": True, "pid": 4242, "starts": 1}
+    assert [it.restart("web1", key, fence=1, timeout_s=5) for key in ("a", "a")] == [{"pid": 4242}] * 2
+    assert it.status("web1") == {"running": True, "pid": 4242, "starts": 1, "fence": 1}
     calls = systemctl.read_text().splitlines()
     assert calls.count("restart -- nginx.service") == 1
 
 
 def test_what_systemd_refuses_is_said_and_what_takes_too_long_may_be_tried_again(home, systemctl):
     with pytest.raises(ActionFailed, match="not loaded"):
-        systemd_units(home, "broken").restart("web1", "a", timeout_s=5)
+        systemd_units(home, "broken").restart("web1", "a", fence=1, timeout_s=5)
     with pytest.raises(PassingFailure, match="too long"):
-        systemd_units(home, "slow").restart("web1", "b", timeout_s=0.2)
+        systemd_units(home, "slow").restart("web1", "b", fence=1, timeout_s=0.2)
 
 
 def test_a_fence_kills_whoever_works_in_the_directory_and_sees_no_zombies(tmp_path):

@@ -24,7 +24,8 @@ from ha_tasks.model.platform import Platform
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome, Target
 from ha_tasks.model.run import Outcome, Phase, Run, after
 from ha_tasks.names import ActionName
-from ha_tasks.ports.repositories import NewRun, Worker
+from ha_tasks.ports.ledger import Worker
+from ha_tasks.ports.repositories import NewRun
 from ha_tasks.workflows.actions.base import PlainAction
 from tests.fakes.clock import START as NOW
 from tests.fakes.queues import FakeQueues

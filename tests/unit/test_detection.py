@@ -21,6 +21,7 @@ from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
 from ha_tasks.workflows.detection import Detection, ledger_entry
 from ha_tasks.workflows.guard_facts import GuardFactsGatherer
 from ha_tasks.workflows.recovery import DetectAndRecover, IncidentFollower
+from ha_tasks.workflows.starting import RunStarter
 from tests.fakes.action import FakeAction
 from tests.fakes.clock import FakeClock
 from tests.fakes.dispatch import FakeDispatch
@@ -102,8 +103,20 @@ class World:
             health=self.health,
             registry=ServiceRegistry(self.platform, store.wanted),
             detector=self.detector,
+            starter=self.starter(actor),
+            observations=store.observations,
+            incidents=store.incidents,
+            clusters=store.clusters,
+            limits=store.limits,
+            ledger=store.ledger,
+            clock=self.clock,
+            actor=actor,
+        )
+
+    def starter(self, actor):
+        store = self.store
+        return RunStarter(
             planner=RecoveryPlanner(self.platform, load_playbooks(())),
-            orchestrator=self.orchestrator,
             guards=GuardFactsGatherer(
                 platform=self.platform,
                 journal=store.journal,
@@ -112,10 +125,9 @@ class World:
                 observations=store.observations,
                 clock=self.clock,
             ),
-            observations=store.observations,
+            orchestrator=self.orchestrator,
             incidents=store.incidents,
             journal=store.journal,
-            clusters=store.clusters,
             limits=store.limits,
             ledger=store.ledger,
             clock=self.clock,
@@ -328,14 +340,14 @@ def test_a_slow_observer_does_not_take_back_what_a_quick_one_has_begun():
     world.store.limits.set_switch("observe", False, "a person", "then", world.clock.now())
     slow, quick = world.observer("h1/slow"), world.observer("h2/quick")
     services = list(world.platform.services.values())
-    gather = slow._guards.gather
+    gather = slow._starter._guards.gather
 
     def while_the_quick_one_starts(*args, **more):
-        slow._guards.gather = gather
+        slow._starter._guards.gather = gather
         quick.react(quick.judge(services))
         return gather(*args, **more)
 
-    slow._guards.gather = while_the_quick_one_starts
+    slow._starter._guards.gather = while_the_quick_one_starts
     slow.react(slow.judge(services))
 
     (incident,) = world.incidents

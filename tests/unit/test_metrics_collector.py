@@ -16,7 +16,8 @@ from ha_tasks.monitoring.prometheus import CATALOGUE, Part
 from ha_tasks.monitoring.snapshot import Snapshot
 from ha_tasks.monitoring.transport import MAX_WORKERS
 from ha_tasks.names import ActionName, Queue, RecoveryType
-from ha_tasks.ports.repositories import NewRun, Worker
+from ha_tasks.ports.ledger import Worker
+from ha_tasks.ports.repositories import NewRun
 from tests.fakes.queues import FakeQueues
 from tests.unit.builders import T0, at, outcome
 from tests.unit.metrics_reading import Stage

@@ -10,7 +10,7 @@ from ha_tasks.model.guards import Guard
 from ha_tasks.monitoring.labels import OTHER, LabelRegistry
 from ha_tasks.monitoring.tallies import Tallies
 from ha_tasks.names import BUCKETS, Counter, Histogram
-from ha_tasks.ports.repositories import Series
+from ha_tasks.ports.ledger import Series
 from tests.unit.builders import platform
 from tests.unit.metrics_reading import samples
 

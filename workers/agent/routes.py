@@ -90,9 +90,9 @@ class Routes:
             raise AgentRefused(f"this is the agent of {self._host}, not of {host}")
         if restart is None:
             return self._units.status(unit)
-        key, timeout_s = _text(restart, "key"), _seconds(restart)
+        key, fence, timeout_s = _text(restart, "key"), _whole(restart, "fence"), _seconds(restart)
         _nothing_else(restart)
-        return self._units.restart(unit, key, timeout_s=timeout_s)
+        return self._units.restart(unit, key, fence=fence, timeout_s=timeout_s)
 
     def _database_of(self, node: str) -> DatabaseCommands:
         if self._database is None or node != self._node:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ha_tasks.errors import ActionFailed, AgentRefused, HaTasksError, PassingFailure
+from ha_tasks.errors import ActionFailed, AgentRefused, HaTasksError, PassingFailure, StaleAuthority
 from ha_tasks.model.plain import Json
 from workers.agent import processes
 from workers.agent.config import UnitConfig
@@ -50,12 +50,15 @@ class Units:
             except (HaTasksError, OSError) as error:
                 log.error("unit %s was not started: %s", unit.name, error)
 
-    def restart(self, name: str, key: str, *, timeout_s: float) -> Json:
-        """``{"pid": int}``. Idempotent by ``key``. PassingFailure when it is not done in time."""
-        return self._unit(name).restart(key, timeout_s=timeout_s)
+    def restart(self, name: str, key: str, *, fence: int, timeout_s: float) -> Json:
+        """``{"pid": int}``. Idempotent by ``key``. PassingFailure when it is not done in time.
+
+        StaleAuthority when the unit has seen a higher fence.
+        """
+        return self._unit(name).restart(key, fence=fence, timeout_s=timeout_s)
 
     def status(self, name: str) -> Json:
-        """``{"running": bool, "pid": int|None, "starts": int}``."""
+        """``{"running": bool, "pid": int|None, "starts": int, "fence": int}``."""
         return self._unit(name).status()
 
     def _unit(self, name: str) -> _Unit:
@@ -65,13 +68,14 @@ class Units:
 
 
 class _Unit:
-    """One unit; its record, the ledger of its keys and its starts are three files in ``directory``."""
+    """One unit; its record, its keys, its highest fence and its starts are files in ``directory``."""
 
     def __init__(self, config: UnitConfig, directory: Path) -> None:
         self.name = config.name
         self._config = config
         self._record = directory / f"{config.name}.json"
         self._keys = directory / f"{config.name}.keys"
+        self._fence = directory / f"{config.name}.fence"
         self._starts = directory / f"{config.name}.starts"
         self._mine = {UNIT_VARIABLE: config.name, STATE_VARIABLE: str(directory.parent)}
         self._turn = threading.Lock()
@@ -82,11 +86,12 @@ class _Unit:
             if self._config.autostart and self._config.command and self._pid() is None:
                 self._start("autostart")
 
-    def restart(self, key: str, *, timeout_s: float) -> Json:
+    def restart(self, key: str, *, fence: int, timeout_s: float) -> Json:
         end = time.monotonic() + timeout_s
         if not self._turn.acquire(timeout=timeout_s):
             raise PassingFailure(f"another restart of {self.name} is not done yet")
         try:
+            self._admit(fence)
             keys = read_json(self._keys) or {}
             if keys.get(key) is None:
                 pid = self._restarted_before(key) if key in keys else None
@@ -99,7 +104,18 @@ class _Unit:
     def status(self) -> Json:
         pid = self._pid()
         starts = len(self._starts.read_text().splitlines()) if self._starts.exists() else 0
-        return {"running": pid is not None, "pid": pid, "starts": starts}
+        return {"running": pid is not None, "pid": pid, "starts": starts, "fence": self._highest()}
+
+    def _admit(self, fence: int) -> None:
+        """A higher fence is on the disk before the first effect; a lower one is StaleAuthority."""
+        highest = self._highest()
+        if fence < highest:
+            raise StaleAuthority(f"fence {fence} is lower than {highest}, which {self.name} has seen")
+        if fence > highest:
+            write_json(self._fence, {"fence": fence})
+
+    def _highest(self) -> int:
+        return int((read_json(self._fence) or {"fence": 0})["fence"])
 
     def _restart(self, key: str, *, timeout_s: float) -> int:
         if self._config.systemd:

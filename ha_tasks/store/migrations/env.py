@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from ha_tasks.store.tables import metadata
+from ha_tasks.store import control_tables
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
+    target_metadata=control_tables.inventory_revision.metadata,
     compare_type=True,
     # SQLite can alter little of a table: a batch makes a new one and moves the rows.
     render_as_batch=True,

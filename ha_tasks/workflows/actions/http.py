@@ -85,14 +85,14 @@ class SpareIn(_HttpAction):
 
 
 class RestartInstance(_HttpAction):
-    """Restarts the instance's unit on its host. Once per run: the agent knows the key."""
+    """Restarts the instance's unit on its host. Fenced; once per run: the agent knows the key."""
 
     def do(self, ctx: StepContext) -> Json:
         """ActionFailed when nothing on the host can restart it."""
         instance = self._instance(ctx)
         if instance.unit is None:
             raise ActionFailed(f"{instance.name} has no unit; restart it by hand, then: ha-tasks ack")
-        answer = self._tools.units.restart_unit(instance.host, instance.unit, ctx.key)
+        answer = self._tools.units.restart_unit(instance.host, instance.unit, ctx.key, fence=ctx.fence)
         return {"unit": instance.unit, "pid": answer.get("pid")}
 
     def verify(self, ctx: StepContext) -> None:

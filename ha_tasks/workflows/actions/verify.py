@@ -12,8 +12,9 @@ from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Service, ServiceKind
 from ha_tasks.ports.action import StepContext
 from ha_tasks.ports.clock import Clock
+from ha_tasks.ports.ledger import Ledger
 from ha_tasks.ports.postgres import PostgresControl
-from ha_tasks.ports.repositories import Clusters, Ledger
+from ha_tasks.ports.repositories import Clusters
 from ha_tasks.workflows.actions.base import PlainAction
 from ha_tasks.workflows.waiting import wait_until
 

@@ -1,12 +1,10 @@
-"""Puts the parts together: the only place that knows which driver stands behind which port."""
+"""The parts of one process, each made when it is first asked for."""
 
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 
 from ha_tasks.adapters.clock import SystemClock
 from ha_tasks.adapters.crash_points import crash_points
@@ -18,6 +16,8 @@ from ha_tasks.adapters.paths import HttpPath, PostgresPath
 from ha_tasks.adapters.postgres import SqlPostgresControl
 from ha_tasks.adapters.postgres_probe import PostgresProber
 from ha_tasks.adapters.redis_probe import RedisProber
+from ha_tasks.bootstrap.actions import actions
+from ha_tasks.bootstrap.homes import actor_of
 from ha_tasks.disaster_recovery.data_replication import DataReplication
 from ha_tasks.disaster_recovery.playbooks import load_playbooks
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
@@ -25,60 +25,27 @@ from ha_tasks.failover.health_monitor import HealthMonitor
 from ha_tasks.failover.load_balancer import LoadBalancer
 from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.failover.traffic_router import TrafficRouter
-from ha_tasks.inventory import Inventory, load
+from ha_tasks.inventory import Inventory
 from ha_tasks.model.platform import Platform, ServiceKind
-from ha_tasks.names import ActionName
 from ha_tasks.ports.action import Action
 from ha_tasks.ports.balancer import BalancerControl
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.dispatch import Dispatch
 from ha_tasks.ports.probes import Prober
-from ha_tasks.ports.queues import Queues
 from ha_tasks.recovery.failure_detector import DetectorSettings, FailureDetector
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
 from ha_tasks.store import Store
-from ha_tasks.workflows.actions import http, postgres, rejoin
-from ha_tasks.workflows.actions.verify import VerifyService, VerifyTools
+from ha_tasks.workflows.actions import http
+from ha_tasks.workflows.actions.verify import VerifyTools
 from ha_tasks.workflows.adoption import Adopter
 from ha_tasks.workflows.baseline import LatencyBaseline
 from ha_tasks.workflows.cluster_moves import PostgresTools
 from ha_tasks.workflows.detection import Detection
-from ha_tasks.workflows.facades import BaseRecovery, HighAvailabilityRecoverySystem
 from ha_tasks.workflows.guard_facts import GuardFactsGatherer
 from ha_tasks.workflows.observation import Observer
 from ha_tasks.workflows.reconcile import Reconciler
 from ha_tasks.workflows.recovery import DetectAndRecover, IncidentFollower
-
-DEFAULT_HOME = ".ha"
-INVENTORY_FILE = "ha-tasks.toml"
-
-
-def home_of(home: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:
-    """The home directory: what was asked for, else HA_TASKS_HOME, else ``./.ha``."""
-    return Path(home or environ.get("HA_TASKS_HOME") or DEFAULT_HOME).absolute()
-
-
-def inventory_path(home: Path, environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the inventory is: HA_TASKS_CONFIG, else ``ha-tasks.toml`` in the home."""
-    configured = environ.get("HA_TASKS_CONFIG")
-    return Path(configured).absolute() if configured else home / INVENTORY_FILE
-
-
-def load_inventory(home: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> Inventory:
-    """The inventory of that home; InventoryError says every fault."""
-    return load(inventory_path(home_of(home, environ), environ), environ)
-
-
-def actor_of(environ: Mapping[str, str] = os.environ) -> str:
-    """``<host>/<process>``: who this process is, in timelines, leases and vantages."""
-    return f"{socket.gethostname()}/{environ.get('HA_TASKS_PROCESS') or f'pid-{os.getpid()}'}"
-
-
-class NoDispatch:
-    """Sends nothing: whoever drives runs in its own process needs no broker; the outbox keeps the rest."""
-
-    def send(self, message: object) -> None:
-        """Leaves the message to the sweeper."""
+from ha_tasks.workflows.starting import RunStarter
 
 
 class System:
@@ -202,7 +169,7 @@ class System:
         )
 
     @cached_property
-    def actions(self) -> Mapping[ActionName, Action]:
+    def actions(self) -> Mapping[str, Action]:
         """Every action that a playbook may name."""
         return actions(self._http_tools, self._cluster_tools, self._verify_tools)
 
@@ -240,6 +207,21 @@ class System:
         return self.store.limits.switch("stop") is not None
 
     @cached_property
+    def starter(self) -> RunStarter:
+        """From an incident to its run."""
+        return RunStarter(
+            planner=self.planner,
+            guards=self.guards,
+            orchestrator=self.orchestrator,
+            incidents=self.store.incidents,
+            journal=self.store.journal,
+            limits=self.store.limits,
+            ledger=self.store.ledger,
+            clock=self.clock,
+            actor=self.actor,
+        )
+
+    @cached_property
     def detection(self) -> Detection:
         """From probes to a run."""
         return Detection(
@@ -247,12 +229,9 @@ class System:
             health=self.health,
             registry=self.registry,
             detector=self.detector,
-            planner=self.planner,
-            orchestrator=self.orchestrator,
-            guards=self.guards,
+            starter=self.starter,
             observations=self.store.observations,
             incidents=self.store.incidents,
-            journal=self.store.journal,
             clusters=self.store.clusters,
             limits=self.store.limits,
             ledger=self.store.ledger,
@@ -299,38 +278,6 @@ class System:
         return Adopter(tools=self._cluster_tools, journal=self.store.journal)
 
 
-def assemble(
-    inventory: Inventory,
-    *,
-    dispatch: Dispatch | None = None,
-    environ: Mapping[str, str] = os.environ,
-) -> System:
-    """One System for this process; without a ``dispatch`` it sends nothing (see NoDispatch)."""
-    return System(inventory, dispatch or NoDispatch(), environ)
-
-
-def queues_of(inventory: Inventory) -> Queues | None:
-    """The broker's queues, looked at from outside; None for a broker whose queues cannot be read so."""
-    # A third of a second to import, and only those who look at queues need it.
-    from ha_tasks.adapters.broker_queues import RedisQueues
-
-    bare = inventory.broker.bare_url
-    return RedisQueues(inventory.broker_url()) if bare.startswith(("redis:", "rediss:")) else None
-
-
-def recovery_system(
-    home: str | Path | None = None, base: BaseRecovery | None = None
-) -> HighAvailabilityRecoverySystem:
-    """The design document's recovery system on the inventory of that home, in this process."""
-    system = assemble(load_inventory(home))
-    return HighAvailabilityRecoverySystem(
-        failure_detector=system.detector,
-        recovery_orchestrator=system.orchestrator,
-        detect_and_recover=system.detect_and_recover,
-        base=base,
-    )
-
-
 def _cut_backends(platform: Platform) -> set[str]:
     """Where a server that is taken out loses its sessions: a superseded primary must not serve on."""
     return {
@@ -348,31 +295,3 @@ def host_agents(inventory: Inventory) -> HostAgents:
         hosts={i.name: i.host for s in platform.services.values() for i in s.instances},
         key=inventory.agent_key() if platform.hosts else b"",
     )
-
-
-def actions(
-    http_tools: http.HttpTools, pg_tools: PostgresTools, verify_tools: VerifyTools
-) -> Mapping[ActionName, Action]:
-    """Every action by its name; the list is closed, and a test says when one is missing."""
-    return {
-        ActionName.TAKE_OUT: http.TakeOut(http_tools),
-        ActionName.SPARE_IN: http.SpareIn(http_tools),
-        ActionName.RESTART_INSTANCE: http.RestartInstance(http_tools),
-        ActionName.PUT_BACK: http.PutBack(http_tools),
-        ActionName.SPARE_OUT: http.SpareOut(http_tools),
-        ActionName.OPEN_EPOCH: postgres.OpenEpoch(pg_tools),
-        ActionName.ISOLATE_PRIMARY: postgres.IsolatePrimary(pg_tools),
-        ActionName.FENCE_PRIMARY: postgres.FencePrimary(pg_tools),
-        ActionName.REVOKE_STANDBYS: postgres.RevokeStandbys(pg_tools),
-        ActionName.CHOOSE_CANDIDATE: postgres.ChooseCandidate(pg_tools),
-        ActionName.REPOINT_SURVIVORS: postgres.RepointSurvivors(pg_tools),
-        ActionName.PROMOTE_CANDIDATE: postgres.PromoteCandidate(pg_tools),
-        ActionName.ROUTE_WRITES: postgres.RouteWrites(pg_tools),
-        ActionName.COMMIT_PRIMARY: postgres.CommitPrimary(pg_tools),
-        ActionName.CHECKPOINT_PRIMARY: rejoin.CheckpointPrimary(pg_tools),
-        ActionName.REJOIN_NODE: rejoin.RejoinNode(pg_tools),
-        ActionName.AWAIT_STREAMING: rejoin.AwaitStreaming(pg_tools),
-        ActionName.WIDEN_SYNC_SET: rejoin.WidenSyncSet(pg_tools),
-        ActionName.ROUTE_READS: rejoin.RouteReads(pg_tools),
-        ActionName.VERIFY_SERVICE: VerifyService(verify_tools),
-    }
