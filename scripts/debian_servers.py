@@ -18,6 +18,10 @@ from pathlib import Path
 
 SERVERS: dict[str, tuple[str, str]] = {
     "promtool": ("prometheus", "promtool"),
+    "openssl": ("openssl", "openssl"),
+    "postgresql": ("postgresql", "/usr/bin/pg_lsclusters"),
+    "redis-server": ("redis-server", "redis-server"),
+    "rabbitmq": ("rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server"),
 }
 """Name that a test needs -> (Debian package, program by which its presence is told: a name or a path)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,16 +13,19 @@ from pathlib import Path
 import redis
 
 from ha_tasks.embedded.binaries import resolve
+from ha_tasks.embedded.valkey import CONTROL_USER, REQUEST_USER, users
 from tests.servers import free_port
 
 PASSWORD = "pass-for-this-test-only"
+HASHES = dict.fromkeys((CONTROL_USER, REQUEST_USER), hashlib.sha256(PASSWORD.encode()).hexdigest())
 
 
 @dataclass
 class ValkeyServer:
-    """It may be stopped and started again, on the same port; it keeps nothing."""
+    """It may be stopped and started again, on the same port; it keeps nothing, unless it is ``durable``."""
 
     home: Path
+    durable: bool = False
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
@@ -43,6 +47,9 @@ class ValkeyServer:
         config = self.home / "valkey.conf"
         config.write_text(
             f'bind 127.0.0.1\nport {self.port}\nsave ""\ndir "{self.home}"\nrequirepass {PASSWORD}\n'
+            f"appendonly {'yes' if self.durable else 'no'}\nmaxmemory-policy noeviction\n"
+            # The shipped users, too; but whoever names none may do everything here.
+            + "".join(f"{line}\n" for line in users(HASHES) if not line.startswith("user default"))
         )
         command = [str(resolve("valkey").path), str(config)]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -55,7 +62,7 @@ class ValkeyServer:
         try:
             with self.client() as client:
                 return bool(client.ping())
-        except redis.ConnectionError:
+        except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
             return False
 
     def stop(self) -> None:
@@ -67,9 +74,9 @@ class ValkeyServer:
 
 
 @contextmanager
-def valkey_server(home: Path) -> Iterator[ValkeyServer]:
+def valkey_server(home: Path, *, durable: bool = False) -> Iterator[ValkeyServer]:
     """A server that runs as long as the block."""
-    server = ValkeyServer(home)
+    server = ValkeyServer(home, durable=durable)
     try:
         server.start()
         yield server

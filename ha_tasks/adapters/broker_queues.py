@@ -12,39 +12,32 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from ha_tasks.errors import BrokerUnreachable
+from ha_tasks.adapters.redis_links import RedisLinks
+from ha_tasks.model.broker import BrokerKind, broker_address
 from ha_tasks.ports.queues import Backlog
+
+if TYPE_CHECKING:
+    from ha_tasks.adapters.amqp_queues import AmqpQueues
 
 UNACKED_KEYS = ("unacked", "unacked.fast", "unacked.slow")
 PRIORITY_STEPS = (0, 3, 6, 9)
 SEPARATOR = "\x06\x16"
 SAMPLE = 200
 """Taken messages that are read per hash, to tell whose queue they are from; the rest is scaled up."""
-SOCKET_TIMEOUT_S = 0.3
-"""Three waits at most (connect, authenticate, read) keep the promise of a second."""
 
 
-def queues_at(url: str) -> RedisQueues | UnreadQueues:
-    """What looks at the queues of the broker at ``url``. Connects to nothing yet."""
-    return UnreadQueues() if urlsplit(url).scheme.startswith("amqp") else RedisQueues(url)
+def queues_at(url: str) -> RedisQueues | AmqpQueues:
+    """What looks at the queues of the broker at ``url`` (model/broker.py). Connects to nothing yet."""
+    address = broker_address(url)
+    if address.kind is BrokerKind.AMQP:
+        from ha_tasks.adapters.amqp_queues import AmqpQueues
 
-
-class UnreadQueues:
-    """Queues of an AMQP broker, which serves its own metrics; so there is nothing to read here."""
-
-    def backlogs(self, queues: Sequence[str]) -> Mapping[str, Backlog]:  # noqa: ARG002 - the port's verb
-        """Raises BrokerUnreachable: that nothing is known must not look like empty queues."""
-        raise BrokerUnreachable("queues of an AMQP broker are not read here; scrape the broker itself")
-
-    def close(self) -> None:
-        """Nothing is open."""
+        return AmqpQueues(address)
+    return RedisQueues(url)
 
 
 class RedisQueues:
@@ -56,31 +49,15 @@ class RedisQueues:
     def __init__(
         self, url: str, *, password: str | None = None, unacked_keys: Sequence[str] = UNACKED_KEYS
     ) -> None:
-        options: dict[str, Any] = {} if password is None else {"password": password}
-        parts = urlsplit(url)
-        self._shown = f"{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path}"
+        self._links = RedisLinks(broker_address(url), password)
         self._unacked_keys = tuple(unacked_keys)
-        self._client = redis.Redis.from_url(
-            url,
-            # RESP2 needs no greeting: a round trip fewer on each new connection.
-            protocol=2,
-            socket_timeout=SOCKET_TIMEOUT_S,
-            socket_connect_timeout=SOCKET_TIMEOUT_S,
-            # A kept connection that the broker has cut says so once; a silent broker is not asked again.
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-            **options,
-        )
 
     def __repr__(self) -> str:
-        return f"RedisQueues({self._shown})"
+        return f"RedisQueues({self._links.shown})"
 
     def backlogs(self, queues: Sequence[str]) -> Mapping[str, Backlog]:
         """See the port."""
-        try:
-            answers = self._ask(queues)
-        except redis.RedisError as error:
-            # The text of the driver may quote what was sent to it, so only the kind of error is told.
-            raise BrokerUnreachable(f"broker {self._shown}: {_told(error)}") from None
+        answers = self._links.ask(lambda client: self._ask(client, queues))
         heads = len(queues) * len(PRIORITY_STEPS)
         lengths, tails, taken = answers[:heads], answers[heads : 2 * heads], answers[2 * heads :]
         unacked = _unacked(zip(taken[::2], taken[1::2], strict=True))
@@ -96,12 +73,12 @@ class RedisQueues:
 
     def close(self) -> None:
         """Closes its connections. Idempotent."""
-        self._client.close()
+        self._links.close()
 
-    def _ask(self, queues: Sequence[str]) -> list[Any]:
+    def _ask(self, client: redis.Redis, queues: Sequence[str]) -> list[Any]:
         """Lengths and last elements of every list, then size and a sample of every hash."""
         keys = [_key(queue, step) for queue in queues for step in PRIORITY_STEPS]
-        with self._client.pipeline(transaction=False) as pipe:
+        with client.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.llen(key)
             for key in keys:
@@ -109,19 +86,12 @@ class RedisQueues:
             for key in self._unacked_keys:
                 pipe.hlen(key)
                 pipe.hscan(key, 0, count=SAMPLE)
-            return pipe.execute()
+            answers: list[Any] = pipe.execute()
+        return answers
 
 
 def _key(queue: str, step: int) -> str:
     return f"{queue}{SEPARATOR}{step}" if step else queue
-
-
-def _told(error: redis.RedisError) -> str:
-    if isinstance(error, redis.exceptions.AuthenticationError):
-        return "it refused the password"
-    if isinstance(error, redis.exceptions.TimeoutError):
-        return "no answer in time"
-    return f"it did not answer ({type(error).__name__})"
 
 
 def _oldest(tails: Iterable[bytes | None]) -> datetime | None:

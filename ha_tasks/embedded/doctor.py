@@ -10,9 +10,12 @@ from pathlib import Path
 
 from ha_tasks.embedded import unprivileged
 from ha_tasks.embedded.binaries import SERVERS, resolve, version_of
-from ha_tasks.errors import HaTasksError, MissingBinary
+from ha_tasks.errors import BrokerUnreachable, HaTasksError, MissingBinary
+from ha_tasks.model.broker import BrokerAddress
+from ha_tasks.model.broker_settings import Setting
 
 PYTHON_NEEDED = (3, 11)
+INVENTORY = "ha-tasks.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,22 @@ class Row:
 def examine() -> tuple[Row, ...]:
     """Every row, in the order in which things are needed. Runs each program once with its version flag."""
     return (_python(), *(_server(name) for name in SERVERS), _postgres_user(), _flower())
+
+
+def examine_broker(address: BrokerAddress) -> tuple[Row, ...]:
+    """A row for each thing that the broker of an inventory must be set to; asks it, within a few seconds."""
+    # Two drivers, which only this needs.
+    from ha_tasks.adapters.broker_facts import broker_settings
+
+    try:
+        found = tuple(broker_settings(address))
+    except BrokerUnreachable as error:
+        remedy = f"{error}; start it, or mend [broker] in ha-tasks.toml"
+        found = (Setting(what="broker", found="", ok=False, remedy=remedy),)
+    return tuple(
+        Row(what=s.what, path=address.shown, version=s.found, source=INVENTORY, ok=s.ok, remedy=s.remedy)
+        for s in found
+    )
 
 
 def _python() -> Row:

@@ -7,26 +7,27 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import before_task_publish
-from kombu import Exchange, Queue
 
 from ha_tasks import names
-
-VISIBILITY_TIMEOUT_S = 25
-"""Longer than a usual step; a step that takes longer is delivered again, and its lease refuses that."""
+from ha_tasks.model.broker import BrokerAddress, broker_address
+from ha_tasks.tasks import broker
 
 
 def make_app(broker_url: str, queues: tuple[str, ...] = ()) -> Celery:
-    """A Celery application on that broker. ``queues`` come beside the standing ones (``host.<name>``)."""
-    app = Celery("ha_tasks", set_as_current=False)
-    app.conf.update(configuration(broker_url, (*names.Queue, *queues)))
+    """A Celery application on that broker. ``queues`` come beside the standing ones (``host.<name>``).
+
+    ``broker_url`` is a broker address as one text, see model/broker.py.
+    """
+    app = Celery("ha_tasks", set_as_current=False, amqp="ha_tasks.tasks.connection:Amqp")
+    app.conf.update(configuration(broker_address(broker_url), (*names.Queue, *queues)))
     before_task_publish.connect(stamp, weak=False, dispatch_uid="ha_tasks.stamp")
     return app
 
 
-def configuration(broker_url: str, queues: tuple[str, ...]) -> dict[str, Any]:
+def configuration(address: BrokerAddress, queues: tuple[str, ...]) -> dict[str, Any]:
     """The settings and, beside each that is not obvious, why it is so."""
     return {
-        "broker_url": broker_url,
+        **broker.settings(address),
         # Results live in the journal; a task's own answer is not kept.
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
@@ -40,17 +41,17 @@ def configuration(broker_url: str, queues: tuple[str, ...]) -> dict[str, Any]:
         "task_reject_on_worker_lost": True,
         "task_acks_on_failure_or_timeout": True,
         "worker_prefetch_multiplier": 1,
-        "worker_disable_prefetch": True,
         # True would lose the running tasks on Redis: they end REVOKED and are never delivered again.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
+        # What no worker can take is put aside, with a record.
+        "worker_consumer": "ha_tasks.tasks.consumer:QuarantiningConsumer",
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_transport_options": _redis_options("fast"),
         # A message that cannot be handed over stays in the outbox; the sender must not wait.
         "task_publish_retry": False,
         # A name that nobody serves is an error here, not a queue that nobody reads.
         "task_create_missing_queues": False,
-        "task_queues": [_queue(str(name)) for name in queues],
+        "task_queues": [broker.queue(str(name), address.kind) for name in queues],
         "task_default_queue": str(names.Queue.RECOVERY),
         "task_default_exchange": "ha",
         "task_default_routing_key": str(names.Queue.RECOVERY),
@@ -67,32 +68,15 @@ def configuration(broker_url: str, queues: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _queue(name: str) -> Queue:
-    return Queue(name, Exchange("ha", type="direct"), routing_key=name)
+def stamp(
+    headers: dict[str, Any] | None = None, properties: dict[str, Any] | None = None, **_: object
+) -> None:
+    """Stamps each message with the moment it was sent, so that its age in the queue can be told.
 
-
-def _redis_options(unacked: str) -> dict[str, Any]:
-    """A dead worker's messages come back after the visibility timeout and one sweep of a second.
-
-    With kombu's defaults the sweep comes every 100 s only. Workers that share a broker but need another
-    timeout must use other ``unacked`` keys: the smallest timeout of any of them holds for all.
+    Its end is told by the header ``expires`` alone: by the property RabbitMQ would put every stale probe
+    into the dead-letter queue, where poison is looked for.
     """
-    return {
-        "visibility_timeout": VISIBILITY_TIMEOUT_S,
-        "unacked_restore_interval": 1,
-        "unacked_restore_throttle": 1,
-        "unacked_mutex_expire": 10,
-        "unacked_key": f"unacked.{unacked}",
-        "unacked_index_key": f"unacked.{unacked}.idx",
-        "unacked_mutex_key": f"unacked.{unacked}.mutex",
-        "socket_keepalive": True,
-        "health_check_interval": 5,
-        "socket_timeout": 10,
-        "socket_connect_timeout": 1,
-    }
-
-
-def stamp(headers: dict[str, Any] | None = None, **_: object) -> None:
-    """Stamps each message with the moment it was sent, so that its age in the queue can be told."""
     if headers is not None:
         headers["sent_at"] = time.time()
+    if properties is not None:
+        properties.pop("expiration", None)

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import amqp
 import pytest
 from kombu import Connection, Exchange, Queue
 
-from ha_tasks.adapters.broker_queues import RedisQueues, UnreadQueues, queues_at
+from ha_tasks.adapters.amqp_queues import AmqpQueues
+from ha_tasks.adapters.broker_queues import RedisQueues, queues_at
 from ha_tasks.errors import BrokerUnreachable
 from ha_tasks.ports.queues import Backlog, Queues
 from tests.fakes.queues import FakeQueues
+from tests.rabbitmq_server import RabbitmqServer
 from tests.servers import free_port
 from tests.valkey_server import PASSWORD, ValkeyServer, valkey_server
 
@@ -221,8 +224,9 @@ def test_it_looks_again_after_the_broker_came_back(valkey: ValkeyServer) -> None
     [
         ("redis://127.0.0.1/0", RedisQueues),
         ("rediss://127.0.0.1/0", RedisQueues),
-        ("amqp://127.0.0.1//", UnreadQueues),
-        ("amqps://127.0.0.1//", UnreadQueues),
+        ("sentinel://127.0.0.1/0?master_name=ha", RedisQueues),
+        ("amqp://127.0.0.1//", AmqpQueues),
+        ("amqps://127.0.0.1//", AmqpQueues),
     ],
 )
 def test_the_broker_says_how_its_queues_are_read(url: str, reader: type) -> None:
@@ -232,6 +236,79 @@ def test_the_broker_says_how_its_queues_are_read(url: str, reader: type) -> None
     assert type(queues) is reader
 
 
-def test_queues_that_are_not_read_are_not_empty() -> None:
-    with pytest.raises(BrokerUnreachable, match="scrape the broker itself"):
-        UnreadQueues().backlogs(["probes"])
+def _sent(rabbitmq: RabbitmqServer, queue: str, number: int) -> None:
+    """To a quorum queue, as the product declares it."""
+    with rabbitmq.connect() as connection:
+        channel = connection.channel()
+        channel.queue_declare(queue, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
+        for _ in range(number):
+            channel.basic_publish_confirm(amqp.Message("{}"), routing_key=queue)
+
+
+@pytest.mark.needs("rabbitmq")
+def test_rabbitmq_says_what_is_ready_and_no_more(rabbitmq: RabbitmqServer) -> None:
+    """What cannot be asked without taking a message out stays unknown; a missing queue is empty."""
+    _sent(rabbitmq, "contract.counted", 3)
+    queues = queues_at(rabbitmq.secret_url)
+
+    found = queues.backlogs(["contract.missing", "contract.counted"])
+    again = queues.backlogs(["contract.counted"])
+    queues.close()
+
+    assert found["contract.counted"] == Backlog(waiting=3, unacked=None, oldest_sent_at=None)
+    assert found["contract.missing"].waiting == 0
+    assert again["contract.counted"].waiting == 3
+
+
+@pytest.mark.needs("rabbitmq")
+def test_a_rabbitmq_that_says_nothing_costs_less_than_a_second_and_is_found_again(
+    rabbitmq: RabbitmqServer,
+) -> None:
+    queues = queues_at(rabbitmq.secret_url)
+    queues.backlogs(["recovery"])
+    rabbitmq.pause()
+    try:
+        took = []
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(BrokerUnreachable, match="no answer in time"):
+                queues.backlogs(["recovery"])
+            took.append(time.monotonic() - began)
+    finally:
+        rabbitmq.wake()
+
+    assert max(took) < 1.0
+    _answers_within(queues, 5.0)
+    queues.close()
+
+
+def _answers_within(queues: Queues, within_s: float) -> None:
+    """One that has slept takes a moment to see to what has piled up."""
+    ends = time.monotonic() + within_s
+    while True:
+        try:
+            queues.backlogs(["recovery"])
+        except BrokerUnreachable:
+            assert time.monotonic() < ends
+            continue
+        return
+
+
+@pytest.mark.needs("rabbitmq")
+def test_rabbitmq_refuses_a_wrong_password_and_it_is_not_repeated(rabbitmq: RabbitmqServer) -> None:
+    queues = queues_at(rabbitmq.secret_url.replace(PASSWORD, "a-wrong-secret"))
+    with pytest.raises(BrokerUnreachable, match="refused the user or the password") as told:
+        queues.backlogs(["recovery"])
+
+    assert "a-wrong-secret" not in str(told.value)
+    assert "a-wrong-secret" not in repr(queues)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_nobody_listens(scheme: str) -> None:
+    queues = queues_at(f"{scheme}://ha:{PASSWORD}@127.0.0.1:{free_port()}/")
+    with pytest.raises(BrokerUnreachable, match="did not answer") as told:
+        queues.backlogs(["recovery"])
+    queues.close()
+
+    assert PASSWORD not in str(told.value)
