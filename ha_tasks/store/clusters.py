@@ -10,6 +10,8 @@ from sqlalchemy import Connection, Row, select, update
 
 from ha_tasks.errors import StaleEpoch
 from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet, Unfinished
+from ha_tasks.model.deeds import cluster_advanced, cluster_registered
+from ha_tasks.store.audit import record
 from ha_tasks.store.engine import Database
 from ha_tasks.store.plans import sets_from_json, sets_to_json, unfinished_from_json, unfinished_to_json
 from ha_tasks.store.rows import insert
@@ -17,10 +19,11 @@ from ha_tasks.store.tables import cluster as clusters
 
 
 class SqlClusters:
-    """Implements ``Clusters``."""
+    """Implements ``Clusters``; ``actor``: the process that the audit chain names."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, actor: str = "") -> None:
         self._database = database
+        self._actor = actor
 
     def get(self, name: str) -> Cluster:
         """See the port."""
@@ -39,8 +42,12 @@ class SqlClusters:
                 unfinished=unfinished_to_json(cluster.unfinished),
                 updated_at=now,
             )
-            connection.execute(statement.on_conflict_do_nothing())
-            return _must_find(connection, cluster.name)
+            statement = statement.on_conflict_do_nothing()
+            made = connection.execute(statement.returning(clusters.c.name)).scalar()
+            known = _must_find(connection, cluster.name)
+            if made is not None:
+                record(connection, now, cluster_registered(known, self._actor))
+            return known
 
     def advance(
         self,
@@ -71,15 +78,29 @@ class SqlClusters:
             )
         )
         with self._database.writing() as connection:
+            before = _must_find(connection, name, lock=True)
             row = connection.execute(statement.returning(clusters)).one_or_none()
             if row is None:
-                epoch = _must_find(connection, name).epoch
-                raise StaleEpoch(f"{name} is at epoch {epoch}, not {expected_epoch}")
-            return _cluster_of(row)
+                raise _stale(before, expected_epoch)
+            advanced = _cluster_of(row)
+            record(connection, now, *cluster_advanced(before, advanced, self._actor))
+            return advanced
 
 
-def _must_find(connection: Connection, name: str) -> Cluster:
-    row = connection.execute(select(clusters).where(clusters.c.name == name)).one_or_none()
+def must_reign(connection: Connection, name: str, epoch: int) -> None:
+    """Locks the cluster's row until the transaction ends. Raises StaleEpoch when it has moved on."""
+    cluster = _must_find(connection, name, lock=True)
+    if cluster.epoch != epoch:
+        raise _stale(cluster, epoch)
+
+
+def _stale(cluster: Cluster, epoch: int) -> StaleEpoch:
+    return StaleEpoch(f"{cluster.name} is at epoch {cluster.epoch}, not {epoch}")
+
+
+def _must_find(connection: Connection, name: str, *, lock: bool = False) -> Cluster:
+    query = select(clusters).where(clusters.c.name == name)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise KeyError(name)
     return _cluster_of(row)

@@ -71,7 +71,8 @@ class _ScheduleTick(TypedColumns):
     name: Named[str] = Column(primary_key=True)
     due_at: Named[datetime] = Column(Moment)
     fence: Named[int] = Column(BigInteger)
-    sent_at: Named[datetime] = Column(Moment)
+    state: Named[str]
+    changed_at: Named[datetime] = Column(Moment)
 
 
 schedule_tick = Table("schedule_tick", metadata, _ScheduleTick)

@@ -9,8 +9,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, select, update
 from sqlalchemy.exc import IntegrityError
 
+from ha_tasks.model.deeds import (
+    incident_acknowledged,
+    incident_let_go,
+    incident_moved,
+    incident_opened,
+)
 from ha_tasks.model.incident import ENDED, Incident, IncidentKind, IncidentState, TimelineEntry
 from ha_tasks.model.plain import Json
+from ha_tasks.store.audit import record
 from ha_tasks.store.engine import Database
 from ha_tasks.store.rows import insert
 from ha_tasks.store.tables import incident as incidents
@@ -56,6 +63,7 @@ class SqlIncidents:
                 opened = _insert(connection, row)
                 if opened is not None:
                     _tell(connection, opened.id, now, actor, f"opened: {summary}")
+                    record(connection, now, incident_opened(opened, actor))
                 holder = opened or _first(connection, _holder(key))
             # Neither: the holder let the key go between the two statements, so the key is free again.
             if holder is not None:
@@ -68,8 +76,9 @@ class SqlIncidents:
 
     def current(self) -> tuple[Incident, ...]:
         """See the port."""
-        query = select(incidents).where(incidents.c.state != str(IncidentState.RESOLVED))
-        return self._all(query.order_by(incidents.c.id))
+        # Named one by one: no index answers "all but those", and nearly all are those.
+        standing = [str(state) for state in IncidentState if state is not IncidentState.RESOLVED]
+        return self._all(select(incidents).where(incidents.c.state.in_(standing)).order_by(incidents.c.id))
 
     def recent(self, limit: int = 20) -> tuple[Incident, ...]:
         """See the port."""
@@ -100,9 +109,37 @@ class SqlIncidents:
                 old = _must_find(connection, incident, lock=True)
                 if only_from is not None and old.state not in only_from:
                     return old
-                return _move(connection, old, state, now=now, actor=actor, text=text, run=run)
+                new = _move(connection, old, state, now=now, actor=actor, text=text, run=run)
+                record(connection, now, *incident_moved(old, new, actor, text))
+                return new
         except IntegrityError:
             return self.get(incident)
+
+    def attach(
+        self,
+        incident: int,
+        parent: int,
+        now: datetime,
+        actor: str,
+        text: str,
+        *,
+        only_from: Collection[IncidentState],
+    ) -> Incident:
+        """See the port."""
+        with self._database.writing() as connection:
+            old = _must_find(connection, incident, lock=True)
+            _must_find(connection, parent)
+            known = old.parent == parent and old.state is IncidentState.SUPPRESSED
+            if known or old.state not in only_from:
+                return old
+            _change(connection, incident, {"parent": parent})
+            if old.parent != parent:
+                waits = f"I-{incident} ({old.instance} of {old.service}) waits for this"
+                _tell(connection, parent, now, actor, waits)
+            _move(connection, old, IncidentState.SUPPRESSED, now=now, actor=actor, text=text)
+            new = _must_find(connection, incident)
+            record(connection, now, *incident_moved(old, new, actor, text))
+            return new
 
     def note(self, incident: int, now: datetime, actor: str, text: str) -> None:
         """See the port. KeyError when there is no such incident."""
@@ -124,6 +161,7 @@ class SqlIncidents:
             if found.state is IncidentState.ESCALATED and found.holds_key:
                 _change(connection, incident, {"holds_key": False})
                 _tell(connection, incident, now, actor, text)
+                record(connection, now, incident_let_go(found, actor, text))
 
     def acknowledge(self, incident: int, now: datetime, actor: str) -> Incident:
         """See the port. KeyError when there is no such incident."""
@@ -132,7 +170,9 @@ class SqlIncidents:
             if found.state is not IncidentState.ESCALATED:
                 return found
             text = f"acknowledged by {actor}"
-            return _move(connection, found, IncidentState.RESOLVED, now=now, actor=actor, text=text)
+            new = _move(connection, found, IncidentState.RESOLVED, now=now, actor=actor, text=text)
+            record(connection, now, *incident_acknowledged(found, new, actor, text))
+            return new
 
 
 def _holder(key: str) -> Select[Any]:
@@ -213,6 +253,7 @@ def _incident_of(row: Row[Any]) -> Incident:
         mitigated_at=row.mitigated_at,
         resolved_at=row.resolved_at,
         run=row.run,
+        parent=row.parent,
         holds_key=row.holds_key,
         evidence=row.evidence,
     )

@@ -9,19 +9,43 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, select, update
 
-from ha_tasks.errors import IdempotencyConflict, ScopeBusy, StaleFence
+from ha_tasks.errors import IdempotencyConflict, ScopeBusy
+from ha_tasks.model.deeds import run_approved, run_created, run_moved, run_settled
+from ha_tasks.model.measures import measured
 from ha_tasks.model.message import Message
 from ha_tasks.model.plain import Json
-from ha_tasks.model.run import TERMINAL, Phase, Run, RunState, Step, claimed
+from ha_tasks.model.run import (
+    TERMINAL,
+    Phase,
+    Run,
+    RunState,
+    Step,
+    StepState,
+    approved,
+    called_off,
+    claimed,
+    overdue,
+)
 from ha_tasks.ports.repositories import Attempt, NewRun
+from ha_tasks.store.audit import record
 from ha_tasks.store.engine import Database
 from ha_tasks.store.outbox import offer, owed, post, postings, tick, withdraw
-from ha_tasks.store.plans import plan_to_json
+from ha_tasks.store.plans import order_of, plan_to_json
 from ha_tasks.store.rows import insert, next_value, raise_value
-from ha_tasks.store.runs import load, new_step, progress, write_steps
+from ha_tasks.store.runs import (
+    changed_steps,
+    load,
+    new_step,
+    progress,
+    run_values,
+    stale,
+    step_values,
+)
+from ha_tasks.store.step_statements import CAPTURE, CLAIM, SETTLE, STEP, TAKEABLE
 from ha_tasks.store.tables import attempt as attempts
 from ha_tasks.store.tables import run as runs
 from ha_tasks.store.tables import step as steps
+from ha_tasks.store.tallies import tally_of
 
 FENCE = "fence"
 
@@ -44,7 +68,43 @@ class SqlJournal:
                 return _other(connection, new), None
             run = replace(_first_state(new, now), id=made)
             connection.execute(insert(connection, steps), [new_step(made, step) for step in run.steps])
-            return run, post(connection, run, offered_at=now)
+            waits = run.state is RunState.AWAITING_APPROVAL
+            message = None if waits else post(connection, run, offered_at=now)
+            record(connection, now, run_created(run))
+            return run, message
+
+    def approve(self, run: int, by: str, now: datetime, why: str = "") -> Message | None:
+        """See the port. The row is locked, so of several persons one approves."""
+        with self._database.writing() as connection:
+            found = load(connection, select(runs).where(runs.c.id == run).with_for_update())
+            if not found or found[0].state is not RunState.AWAITING_APPROVAL or overdue(found[0], now):
+                return None
+            after = approved(found[0], by, now)
+            changed = {**progress(after), "approved_by": by}
+            connection.execute(update(runs).where(runs.c.id == run).values(changed))
+            message = post(connection, after, offered_at=now)
+            record(connection, now, run_approved(found[0], after, by, why))
+            return message
+
+    def call_off(self, run: int, why: str, now: datetime, by: str) -> Run | None:
+        """See the port. An executor that claims it at the same time waits for the row, and finds it ended."""
+        unclaimed = (runs.c.id == run) & runs.c.ended_at.is_(None) & (runs.c.fence == 0)
+        with self._database.writing() as connection:
+            found = load(connection, select(runs).where(unclaimed).with_for_update())
+            if not found:
+                return None
+            after = called_off(found[0], why, now)
+            connection.execute(update(runs).where(unclaimed).values(progress(after)))
+            withdraw(connection, run)
+            record(connection, now, run_moved(found[0], after, by))
+            return after
+
+    def last_done(self, service: str, action: str) -> datetime | None:
+        """See the port."""
+        done = (steps.c.action == action) & (steps.c.state == str(StepState.DONE))
+        query = select(func.max(steps.c.ended_at)).join(runs, runs.c.id == steps.c.run)
+        with self._database.reading() as connection:
+            return connection.execute(query.where(done, runs.c.service == service)).scalar()
 
     def get(self, run: int) -> Run:
         """See the port."""
@@ -60,24 +120,18 @@ class SqlJournal:
             return load(connection, select(runs).order_by(runs.c.id.desc()).limit(limit))
 
     def active(self) -> tuple[Run, ...]:
-        """See the port."""
+        """See the port. Put in order here: asked to do it, SQLite reads every run that ever was."""
         with self._database.reading() as connection:
-            return load(connection, select(runs).where(runs.c.ended_at.is_(None)).order_by(runs.c.id))
+            found = load(connection, select(runs).where(runs.c.ended_at.is_(None)))
+        return tuple(sorted(found, key=lambda run: run.id))
 
     def claim(
         self, run: int, step: int, phase: str, *, owner: str, now: datetime, lease_s: float
     ) -> Run | None:
         """See the port. The row is locked while it is judged, and written only if it did not move."""
-        takeable = (
-            (runs.c.id == run)
-            & runs.c.ended_at.is_(None)
-            & (runs.c.position == step)
-            & (runs.c.phase == str(phase))
-            & (runs.c.lease_until.is_(None) | (runs.c.lease_until <= now))
-            & (runs.c.due.is_(None) | (runs.c.due <= now))
-        )
+        asked = {"r_id": run, "r_position": step, "r_phase": str(phase), "r_now": now}
         with self._database.writing() as connection:
-            found = load(connection, select(runs).where(takeable).with_for_update())
+            found = load(connection, TAKEABLE, asked)
             if not found:
                 return None
             taken = replace(
@@ -101,7 +155,7 @@ class SqlJournal:
     def renew(self, run: int, fence: int, now: datetime, lease_s: float) -> bool:
         """See the port."""
         until = now + timedelta(seconds=lease_s)
-        with self._database.writing() as connection:
+        with self._database.jotting() as connection:
             renewed = connection.execute(
                 update(runs)
                 .where(runs.c.id == run, runs.c.fence == fence, runs.c.lease_owner.is_not(None))
@@ -111,32 +165,29 @@ class SqlJournal:
 
     def capture(self, run: int, fence: int, step: int, captured: Json) -> None:
         """See the port."""
-        with self._database.writing() as connection:
-            _must_hold(connection, run, fence)
-            where = (steps.c.run == run) & (steps.c.no == step)
-            connection.execute(update(steps).where(where).values(captured=captured))
+        values = {"r_id": run, "r_fence": fence, "s_no": step, "s_captured": captured}
+        with self._database.jotting() as connection:
+            if connection.execute(CAPTURE, values).rowcount != 1:
+                raise stale(run, fence)
 
     def settle(
         self, before: Run, after: Run, fence: int, *, outcome: str, error: str, due: datetime | None
     ) -> Message | None:
         """See the port."""
+        step, *others = changed_steps(before, after)
+        ended = {"r_fence": fence, "r_due": due, "a_ended_at": after.updated_at}
+        told = {"a_outcome": outcome, "a_error": error}
         with self._database.writing() as connection:
-            _must_hold(connection, after.id, fence)
-            connection.execute(
-                update(runs)
-                .where(runs.c.id == after.id)
-                .values(**progress(after), lease_owner=None, lease_until=None, due=due)
-            )
-            write_steps(connection, before, after)
-            connection.execute(
-                update(attempts)
-                .where(attempts.c.fence == fence)
-                .values(ended_at=after.updated_at, outcome=outcome, error=error)
-            )
-            withdraw(connection, after.id)
-            if after.state in TERMINAL:
-                return None
-            message = post(connection, after, offered_at=after.updated_at if due is None else None)
+            values = {**run_values(after), **step_values(step), **ended, **told}
+            if not SETTLE.execute(connection, values):
+                raise stale(after.id, fence)
+            for other in others:
+                connection.execute(STEP, {"number": after.id, **step_values(other)})
+            message = None
+            if after.state not in TERMINAL:
+                message = post(connection, after, offered_at=after.updated_at if due is None else None)
+            tally_of(measured(before, after)).write(connection)
+            record(connection, after.updated_at, *run_settled(before, after))
             return message if due is None else None
 
     def sweep(self, now: datetime, unsent_after_s: float, silent_after_s: float) -> tuple[Message, ...]:
@@ -151,7 +202,7 @@ class SqlJournal:
     def sent(self, messages: Sequence[Message], now: datetime) -> None:
         """See the port."""
         ids = [message.id for message in messages if message.id is not None]
-        with self._database.writing() as connection:
+        with self._database.jotting() as connection:
             tick(connection, ids, now)
 
     def attempts(self, run: int) -> tuple[Attempt, ...]:
@@ -184,7 +235,7 @@ def _known(connection: Connection, new: NewRun) -> Run | None:
     found = load(connection, select(runs).where(runs.c.idempotency_key == new.idempotency_key))
     if not found:
         return None
-    if _plain(plan_to_json(found[0].plan)) != _plain(plan_to_json(new.plan)):
+    if _plain(order_of(found[0].plan)) != _plain(order_of(new.plan)):
         raise IdempotencyConflict(
             f"key {new.idempotency_key} was used by run {found[0].id}, with another plan"
         )
@@ -211,7 +262,7 @@ def _first_state(new: NewRun, now: datetime) -> Run:
         id=0,
         incident=new.incident,
         plan=new.plan,
-        state=RunState.PENDING,
+        state=RunState.PENDING if new.approval_until is None else RunState.AWAITING_APPROVAL,
         phase=Phase.DO,
         position=1,
         fence=0,
@@ -251,39 +302,34 @@ def _insert_run(connection: Connection, new: NewRun, now: datetime) -> int | Non
 
 def _take(connection: Connection, before: Run, taken: Run, now: datetime) -> bool:
     """Writes a claim: the lease, the step, the attempt."""
-    moved = connection.execute(
-        update(runs)
-        .where(runs.c.id == before.id, runs.c.fence == before.fence, runs.c.ended_at.is_(None))
-        .values(
-            **progress(taken),
-            fence=taken.fence,
-            lease_owner=taken.lease_owner,
-            lease_until=taken.lease_until,
-            due=None,
-        )
-    )
-    if moved.rowcount != 1:
+    if before.lease_owner is not None:
+        # Its executor settled nothing: whoever does, gives the lease back in the same transaction.
+        died = (attempts.c.run == taken.id) & attempts.c.ended_at.is_(None)
+        connection.execute(update(attempts).where(died).values(ended_at=now, outcome="lost"))
+    step, *others = changed_steps(before, taken)
+    values = {**run_values(taken), **step_values(step), **_lease(taken), **_attempt(taken, now)}
+    if not CLAIM.execute(connection, {**values, "r_before": before.fence}):
         return False
-    write_steps(connection, before, taken)
-    died = (attempts.c.run == taken.id) & attempts.c.ended_at.is_(None)
-    connection.execute(update(attempts).where(died).values(ended_at=now, outcome="lost"))
-    connection.execute(
-        insert(connection, attempts).values(
-            fence=taken.fence,
-            run=taken.id,
-            step=taken.position,
-            phase=str(taken.phase),
-            worker=taken.lease_owner,
-            started_at=now,
-            outcome="running",
-            error="",
-        )
-    )
+    for other in others:
+        connection.execute(STEP, {"number": taken.id, **step_values(other)})
     return True
 
 
-def _must_hold(connection: Connection, run: int, fence: int) -> None:
-    """Locks the run's row until the transaction ends. Raises StaleFence when the lease is another's."""
-    held = select(runs.c.id).where(runs.c.id == run, runs.c.fence == fence, runs.c.lease_owner.is_not(None))
-    if connection.execute(held.with_for_update()).scalar() is None:
-        raise StaleFence(f"fence {fence} is no longer that of run {run}")
+def _lease(taken: Run) -> Json:
+    return {
+        "r_fence": taken.fence,
+        "r_lease_owner": taken.lease_owner,
+        "r_lease_until": taken.lease_until,
+    }
+
+
+def _attempt(taken: Run, now: datetime) -> Json:
+    return {
+        "a_fence": taken.fence,
+        "a_step": taken.position,
+        "a_phase": str(taken.phase),
+        "a_worker": taken.lease_owner,
+        "a_started_at": now,
+        "a_outcome": "running",
+        "a_error": "",
+    }

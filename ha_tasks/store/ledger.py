@@ -89,6 +89,7 @@ class SqlLedger:
             "queues": list(worker.queues),
             "pid": worker.pid,
             "heartbeat_at": worker.heartbeat_at,
+            "revision": worker.revision,
         }
         with self._database.writing() as connection:
             put(connection, workers, row)
@@ -105,6 +106,7 @@ class SqlLedger:
                 queues=tuple(row.queues),
                 pid=row.pid,
                 heartbeat_at=row.heartbeat_at,
+                revision=row.revision,
             )
             for row in rows
         )

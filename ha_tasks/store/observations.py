@@ -16,6 +16,11 @@ from ha_tasks.store.rows import insert
 from ha_tasks.store.tables import probe_outcome as outcomes_table
 from ha_tasks.store.tallies import Tally
 
+BITE = 5000
+"""Rows that are deleted at once. All that a worker left behind that was away for a day would take longer
+than a statement may, again with every try, and keep every other writer of SQLite waiting."""
+MOST_BITES = 100
+
 
 class SqlObservations:
     """Implements ``Observations``."""
@@ -42,10 +47,19 @@ class SqlObservations:
         return tuple(_outcome_of(row) for row in rows)
 
     def prune(self, before: datetime) -> int:
-        """See the port."""
-        with self._database.writing() as connection:
-            gone = connection.execute(delete(outcomes_table).where(outcomes_table.c.sent_at < before))
-            return gone.rowcount
+        """See the port. In bites, each its own transaction; what is left after many is for the next call."""
+        old = select(outcomes_table.c.id).where(outcomes_table.c.sent_at < before)
+        bite = old.order_by(outcomes_table.c.sent_at).limit(BITE)
+        gone = 0
+        for _ in range(MOST_BITES):
+            with self._database.writing() as connection:
+                count = connection.execute(
+                    delete(outcomes_table).where(outcomes_table.c.id.in_(bite))
+                ).rowcount
+            gone += count
+            if count < BITE:
+                break
+        return gone
 
 
 def _tally(outcomes: Sequence[ProbeOutcome]) -> Tally:

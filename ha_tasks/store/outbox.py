@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from ha_tasks.model.message import Message, message_for
 from ha_tasks.model.run import Run
-from ha_tasks.store.rows import insert
 from ha_tasks.store.tables import outbox
 from ha_tasks.store.tables import run as runs
+
+_POST = insert(outbox).returning(outbox.c.id)
+_TICK = (
+    update(outbox)
+    .where(outbox.c.id.in_(bindparam("numbers", expanding=True)))
+    .values(sent_at=bindparam("now"))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +69,14 @@ class Posted:
 def post(connection: Connection, run: Run, *, offered_at: datetime | None) -> Message:
     """Puts the message for the run's current step into the outbox."""
     message = message_for(run)
-    statement = insert(connection, outbox).values(
-        run=run.id,
-        task=message.task,
-        queue=str(message.queue),
-        kwargs=message.kwargs,
-        offered_at=offered_at,
-    )
-    return replace(message, id=connection.execute(statement.returning(outbox.c.id)).scalar_one())
+    values = {
+        "run": run.id,
+        "task": message.task,
+        "queue": str(message.queue),
+        "kwargs": message.kwargs,
+        "offered_at": offered_at,
+    }
+    return replace(message, id=connection.execute(_POST, values).scalar_one())
 
 
 def postings(connection: Connection) -> tuple[Posted, ...]:
@@ -100,7 +106,7 @@ def offer(connection: Connection, seen: Posted, now: datetime) -> bool:
 
 def tick(connection: Connection, numbers: Sequence[int], now: datetime) -> None:
     """Notes that the broker took these messages; one that was replaced since is not there any more."""
-    connection.execute(update(outbox).where(outbox.c.id.in_(numbers)).values(sent_at=now))
+    connection.execute(_TICK, {"numbers": list(numbers), "now": now})
 
 
 def withdraw(connection: Connection, run: int) -> None:

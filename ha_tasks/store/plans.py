@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from ha_tasks.model.cluster import SyncSet, Unfinished
 from ha_tasks.model.plain import Json
-from ha_tasks.model.playbook import GuardSettings, Plan, PlannedStep, UndoPolicy, VerifySettings
+from ha_tasks.model.playbook import Approval, GuardSettings, Plan, PlannedStep, UndoPolicy, VerifySettings
 from ha_tasks.names import RecoveryType, action_named
 
 
@@ -26,7 +26,13 @@ def plan_to_json(plan: Plan) -> Json:
         "verify": asdict(plan.verify),
         "mitigates": plan.mitigates,
         "summary": plan.summary,
+        "situation": plan.situation,
     }
+
+
+def order_of(plan: Plan) -> Json:
+    """What two requests under one key must agree in: all but the situation, which the run itself changes."""
+    return {key: value for key, value in plan_to_json(plan).items() if key != "situation"}
 
 
 def plan_from_json(body: Json) -> Plan:
@@ -40,11 +46,16 @@ def plan_from_json(body: Json) -> Plan:
         recovery_type=RecoveryType(body["recovery_type"]),
         targets=tuple(body["targets"]),
         steps=tuple(_step_from_json(step) for step in body["steps"]),
-        guards=GuardSettings(**body["guards"]),
+        guards=_guards_from_json(body["guards"]),
         verify=VerifySettings(**body["verify"]),
         mitigates=body["mitigates"],
         summary=body["summary"],
+        situation=body.get("situation", {}),
     )
+
+
+def _guards_from_json(body: Json) -> GuardSettings:
+    return GuardSettings(**{**body, "approval": Approval(body.get("approval", Approval.NEVER))})
 
 
 def _step_to_json(step: PlannedStep) -> Json:
@@ -57,6 +68,7 @@ def _step_to_json(step: PlannedStep) -> Json:
         "timeout_s": step.timeout_s,
         "attempts": step.attempts,
         "point_of_no_return": step.point_of_no_return,
+        "provider": step.provider,
     }
 
 
@@ -70,6 +82,7 @@ def _step_from_json(body: Json) -> PlannedStep:
         timeout_s=body["timeout_s"],
         attempts=body["attempts"],
         point_of_no_return=body["point_of_no_return"],
+        provider=body.get("provider", ""),
     )
 
 

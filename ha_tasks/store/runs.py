@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select, update
+from sqlalchemy import Connection, Row, Select
 
+from ha_tasks.errors import StaleFence
 from ha_tasks.model.plain import Json
 from ha_tasks.model.playbook import Plan
 from ha_tasks.model.run import TERMINAL, Phase, Run, RunState, Step, StepState
 from ha_tasks.store.plans import plan_from_json
-from ha_tasks.store.tables import step as steps
+from ha_tasks.store.step_statements import HOLDING, STEPS_OF
 
 
-def load(connection: Connection, query: Select[Any]) -> tuple[Run, ...]:
+def load(
+    connection: Connection, query: Select[Any], values: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[Run, ...]:
     """The runs that the query (over all columns of ``run``) finds, in its order, with their steps."""
-    found = connection.execute(query).all()
+    found = connection.execute(query, values).all()
     if not found:
         return ()
     mine: dict[int, list[Row[Any]]] = defaultdict(list)
-    of_these = select(steps).where(steps.c.run.in_([row.id for row in found]))
-    for row in connection.execute(of_these.order_by(steps.c.run, steps.c.no)):
+    for row in connection.execute(STEPS_OF, {"runs": [row.id for row in found]}):
         mine[row.run].append(row)
     return tuple(run_of(row, mine[row.id]) for row in found)
 
@@ -97,9 +100,27 @@ def _step_progress(step: Step) -> Json:
     }
 
 
-def write_steps(connection: Connection, before: Run, after: Run) -> None:
-    """Writes the steps that differ, all but what was captured: only ``capture`` writes that."""
-    for old, new in zip(before.steps, after.steps, strict=True):
-        if old != new:
-            where = (steps.c.run == after.id) & (steps.c.no == new.no)
-            connection.execute(update(steps).where(where).values(_step_progress(new)))
+def changed_steps(before: Run, after: Run) -> list[Step]:
+    """Those that differ; the current one when none does, which writes what is there already."""
+    return [n for o, n in zip(before.steps, after.steps, strict=True) if o != n] or [after.current]
+
+
+def step_values(step: Step) -> Mapping[str, Any]:
+    """Of the statements of a step, all but what was captured: only ``capture`` writes that."""
+    return {"s_no": step.no, **{f"s_{name}": value for name, value in _step_progress(step).items()}}
+
+
+def run_values(run: Run) -> Mapping[str, Any]:
+    """Of the statements of a step: which run it is, and how far it is."""
+    return {"r_id": run.id, **{f"r_{name}": value for name, value in progress(run).items()}}
+
+
+def must_hold(connection: Connection, run: int, fence: int) -> None:
+    """Locks the run's row until the transaction ends. Raises StaleFence when the lease is another's."""
+    if connection.execute(HOLDING, {"r_id": run, "r_fence": fence}).scalar() is None:
+        raise stale(run, fence)
+
+
+def stale(run: int, fence: int) -> StaleFence:
+    """What a late executor is told."""
+    return StaleFence(f"fence {fence} is no longer that of run {run}")

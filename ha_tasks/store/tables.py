@@ -57,6 +57,7 @@ class _Incident(TypedColumns):
     resolved_at: Named[datetime | None] = Column(Moment)
     run: Named[int | None] = Column(Id)
     evidence: Named[Json] = Column(PlainJson, nullable=False)
+    parent: Named[int | None] = Column(Id)
 
 
 incident = Table(
@@ -231,6 +232,7 @@ class _Cooldown(TypedColumns):
     until: Named[datetime] = Column(Moment)
     acknowledged_at: Named[datetime | None] = Column(Moment)
     acknowledged_by: Named[str | None]
+    length_s: Named[float | None] = Column(Double)
 
 
 cooldown = Table("cooldown", metadata, _Cooldown)

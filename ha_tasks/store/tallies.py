@@ -6,13 +6,14 @@ import json
 from bisect import bisect_left
 from collections import Counter as Multiset
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from ha_tasks.names import BUCKETS
+from ha_tasks.model.measures import Measure
+from ha_tasks.names import BUCKETS, Histogram
 from ha_tasks.ports.ledger import Series
 from ha_tasks.store.rows import add_up
 from ha_tasks.store.tables import counter, histogram, histogram_bucket
@@ -55,6 +56,15 @@ class Tally:
             for bound, number in _filled(key[0], values).items()
         ]
         add_up(connection, histogram_bucket, buckets, "observations")
+
+
+def tally_of(measures: Iterable[Measure]) -> Tally:
+    """They, added up."""
+    tally = Tally()
+    for measure in measures:
+        add = tally.observe if isinstance(measure.name, Histogram) else tally.count
+        add(measure.name, measure.labels, measure.value)
+    return tally
 
 
 def _text(labels: Mapping[str, str]) -> str:

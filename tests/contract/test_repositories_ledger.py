@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import pytest
+from sqlalchemy import event
 
+from ha_tasks.errors import StaleFence
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome, Target
+from ha_tasks.model.run import Outcome, Phase, after
 from ha_tasks.names import Counter, Histogram
 from ha_tasks.ports.ledger import Series, Worker
+from ha_tasks.store import Store
+from ha_tasks.store.observations import BITE
 from tests.contract.conftest import AnyStore
-from tests.plans import NOW, at
+from tests.plans import NOW, at, new_run
 
 
 def outcome(second: float, kind: OutcomeKind = OutcomeKind.OK, *, instance: str = "web1") -> ProbeOutcome:
@@ -73,6 +78,29 @@ def test_recorded_outcomes_are_counted_and_pruning_leaves_the_counters(store: An
     assert found[str(Counter.PROBES), labels].value == 3
     assert found[str(Counter.PROBE_FAILURES), failed].value == 2
     assert found[str(Histogram.PROBE_DURATION), (("probe", "http"),)].value == 3
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_day_of_outcomes_is_pruned_in_bites(kind: str, request: pytest.FixtureRequest):
+    """One statement would take longer than it may, and would be tried in vain for ever."""
+    store: Store = request.getfixturevalue(f"{kind}_store")
+    store.observations.record([outcome(0)] * (BITE + 7))
+    store.observations.record([outcome(9)])
+    bites: list[int] = []
+
+    def deleted(connection, cursor, statement, *_):
+        if statement.startswith("DELETE FROM probe_outcome"):
+            bites.append(cursor.rowcount)
+
+    engine = store.observations._database._engine
+    event.listen(engine, "after_cursor_execute", deleted)
+    try:
+        assert store.observations.prune(at(5)) == BITE + 7
+    finally:
+        event.remove(engine, "after_cursor_execute", deleted)
+
+    assert bites == [BITE, 7]
+    assert len(store.observations.since(NOW)) == 1
 
 
 def test_counters_add_up_by_name_and_labels(store: AnyStore):
@@ -197,3 +225,17 @@ def test_the_schedule_keeps_the_latest_success_of_each_entry(store: AnyStore):
         store.schedule.succeeded(entry, at(second))
 
     assert store.schedule.successes() == {"sweep": at(9), "prune": at(1)}
+
+
+def test_a_settlement_is_counted_with_it_and_a_refused_one_is_not(store: AnyStore):
+    run, _ = store.journal.create(new_run(), at(0))
+    taken = store.journal.claim(run.id, 1, Phase.DO, owner="h/w", now=at(1), lease_s=5)
+    assert taken is not None
+    ended = after(taken, Outcome(ok=True), at(1.5))
+    store.journal.settle(taken, ended, taken.fence, outcome="ok", error="", due=None)
+    with pytest.raises(StaleFence):
+        store.journal.settle(taken, ended, taken.fence, outcome="ok", error="", due=None)
+
+    labels = (("recovery_type", "restart"), ("step", "take_out"))
+    found = series(store)[str(Histogram.STEP_DURATION), labels]
+    assert (found.value, found.total) == (1, 0.5)

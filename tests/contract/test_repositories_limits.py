@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from ha_tasks.errors import StaleEpoch
+from ha_tasks.errors import StaleEpoch, StaleFence
 from ha_tasks.model.balancer import ServerState
 from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet, Unfinished, sync_set_of
+from ha_tasks.model.run import Outcome, Run, after
+from ha_tasks.ports.repositories import Reign, Warrant
 from tests.contract.conftest import AnyStore
 from tests.contract.test_repositories_incidents import opened
-from tests.plans import NOW, at
+from tests.plans import NOW, at, new_run
 
 
 def test_a_cool_down_is_of_one_scope_and_playbook(store: AnyStore):
@@ -116,6 +118,48 @@ def test_what_is_given_is_changed_and_what_is_none_is_left(store: AnyStore):
 def test_a_cluster_that_is_not_there_cannot_advance(store: AnyStore):
     with pytest.raises(KeyError):
         store.clusters.advance("db", 1, NOW, new_epoch=True)
+
+
+def test_what_a_run_wants_is_refused_once_another_executor_has_taken_it_over(store: AnyStore):
+    """A zombie that wakes after its run has ended must not take a server out for good."""
+    run, _ = store.journal.create(new_run(), NOW)
+    first = store.journal.claim(run.id, 1, run.phase, owner="zombie", now=NOW, lease_s=3)
+    store.wanted.want({("web", "web1"): ServerState.MAINT}, "dead", NOW, warrant(first))
+    second = store.journal.claim(run.id, 1, run.phase, owner="heir", now=at(4), lease_s=3)
+    store.wanted.want({("web", "web1"): ServerState.READY}, "restarted", at(4), warrant(second))
+
+    with pytest.raises(StaleFence):
+        store.wanted.want({("web", "web1"): ServerState.MAINT}, "dead", at(5), warrant(first))
+
+    assert [w.state for w in store.wanted.all()] == [ServerState.READY]
+
+
+def test_what_a_run_wants_is_refused_once_its_claim_is_settled(store: AnyStore):
+    run, _ = store.journal.create(new_run(), NOW)
+    claimed = store.journal.claim(run.id, 1, run.phase, owner="w1", now=NOW, lease_s=3)
+    moved = after(claimed, Outcome(ok=True), at(1))
+    store.journal.settle(claimed, moved, claimed.fence, outcome="ok", error="", due=None)
+
+    with pytest.raises(StaleFence):
+        store.wanted.want({("web", "web1"): ServerState.MAINT}, "dead", at(2), warrant(claimed))
+
+    assert store.wanted.all() == ()
+
+
+def test_who_keeps_a_cluster_as_recorded_changes_nothing_once_it_has_moved_on(store: AnyStore):
+    store.clusters.register(CLUSTER, NOW)
+    seen = Reign(cluster=CLUSTER.name, epoch=CLUSTER.epoch)
+    store.wanted.want({("pg_write", "pg1"): ServerState.READY}, "as recorded", at(1), seen)
+    store.clusters.advance(CLUSTER.name, CLUSTER.epoch, at(2), new_epoch=True)
+
+    with pytest.raises(StaleEpoch):
+        store.wanted.want({("pg_write", "pg1"): ServerState.MAINT}, "as recorded", at(3), seen)
+
+    assert [(w.server, w.state) for w in store.wanted.all()] == [("pg1", ServerState.READY)]
+
+
+def warrant(run: Run) -> Warrant:
+    return Warrant(run=run.id, fence=run.fence)
 
 
 def test_wanted_servers_are_set_together_under_one_generation(store: AnyStore):

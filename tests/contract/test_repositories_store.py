@@ -60,6 +60,7 @@ def test_a_store_that_cannot_be_shared_is_refused(url: str):
         "sqlite:////nowhere/at/all/ha.db",
         "postgresql+psycopg://me:hunter2@127.0.0.1:1/ha",
         "postgresql+psycopg://me:hunter2@127.0.0.1:1/ha?connect_timeout=2",
+        "postgresql+psycopg://me@127.0.0.1:1/ha?password=hunter2",
     ],
 )
 def test_an_unreachable_store_is_named_without_its_password(url: str):
@@ -70,7 +71,7 @@ def test_an_unreachable_store_is_named_without_its_password(url: str):
 
     store.dispose()
     shown = str(unreachable.value)
-    assert make_url(url).render_as_string(hide_password=True) in shown
+    assert make_url(url).set(query={}).render_as_string(hide_password=True) in shown
     assert "hunter2" not in shown
     assert "\n" not in shown
 
@@ -119,6 +120,7 @@ def test_a_postgresql_store_that_comes_back_is_used_again(
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database without tables."""
     if request.param == "sqlite":
+        (tmp_path / "empty.db").touch()
         yield f"sqlite:///{tmp_path / 'empty.db'}"
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")

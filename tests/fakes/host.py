@@ -59,6 +59,7 @@ class FakeHostAgents:
             timeline=it.timeline,
             lsn=it.lsn if it.runs else None,
             receiving=it.upstream is not None if it.runs and it.standby else None,
+            fence=it.highest[1],
         )
 
     def fence(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> None:

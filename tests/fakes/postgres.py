@@ -45,6 +45,10 @@ class FakePostgresControl:
     def end_walsenders(self, service: Service, primary: Instance, names: Collection[str]) -> None:
         self._asked(primary.name).ended += sorted(names)
 
+    def system_identifier(self, service: Service, node: Instance) -> str:
+        self._asked(node.name)
+        return f"{service.name}-7000000000000000000"
+
     def write_canary(self, service: Service, entry: str, token: str, timeout_s: float) -> str:
         name = self.entries.get(entry)
         if name is None:

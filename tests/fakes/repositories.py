@@ -2,55 +2,58 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import wraps
 from threading import RLock
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from ha_tasks.errors import IdempotencyConflict, ScopeBusy, StaleEpoch, StaleFence
 from ha_tasks.model.balancer import ServerState, WantedServer
 from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet, Unfinished
+from ha_tasks.model.deeds import (
+    cluster_advanced,
+    cluster_registered,
+    drill_judged,
+    incident_acknowledged,
+    incident_let_go,
+    incident_moved,
+    incident_opened,
+    run_approved,
+    run_created,
+    run_moved,
+    run_settled,
+    servers_wanted,
+)
 from ha_tasks.model.incident import ENDED, Incident, IncidentKind, IncidentState, TimelineEntry
+from ha_tasks.model.measures import measured
 from ha_tasks.model.message import Message, message_for
 from ha_tasks.model.plain import Json
 from ha_tasks.model.probe import ProbeOutcome
-from ha_tasks.model.run import TERMINAL, Phase, Run, RunState, Step, claimed
+from ha_tasks.model.run import (
+    TERMINAL,
+    Phase,
+    Run,
+    RunState,
+    Step,
+    StepState,
+    approved,
+    called_off,
+    claimed,
+    overdue,
+)
 from ha_tasks.names import Counter, Histogram
-from ha_tasks.ports.ledger import Interval, Series, Worker
-from ha_tasks.ports.repositories import Attempt, NewRun
+from ha_tasks.ports.repositories import Attempt, NewRun, Reign, Warrant
 from ha_tasks.store.outbox import Posting, owed
-from ha_tasks.store.tallies import bounds_of
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-class Locked(Protocol):
-    """Anything with a lock."""
-
-    lock: RLock
-
-
-S = TypeVar("S", bound=Locked)
-
-
-def one_at_a_time(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Each verb is one transaction."""
-
-    @wraps(verb)
-    def locked(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with self.lock:
-            return verb(self, *args, **kwargs)
-
-    return locked
-
-
-def plain(value: Any) -> Any:
-    """What comes back out of a JSON column."""
-    return json.loads(json.dumps(value))
+from tests.fakes.audit import FakeAudit
+from tests.fakes.events import FakeEventCursors
+from tests.fakes.identity import FakeStoreIdentity
+from tests.fakes.leadership import FakeLeadership, FakeTickBook
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.limits import FakeLimits
+from tests.fakes.locked import one_at_a_time, plain
+from tests.fakes.maintenance import FakeMaintenanceBook
+from tests.fakes.requests import FakeRequestBook
+from tests.fakes.revisions import FakeRevisions
 
 
 @dataclass
@@ -70,6 +73,10 @@ class Entry:
         return self.run.state not in TERMINAL
 
     @property
+    def waits(self) -> bool:
+        return self.run.state is RunState.AWAITING_APPROVAL
+
+    @property
     def posting(self) -> Posting:
         return Posting(
             due=self.due,
@@ -82,8 +89,10 @@ class Entry:
 class FakeJournal:
     """Runs in a dictionary."""
 
-    def __init__(self) -> None:
+    def __init__(self, audit: FakeAudit | None = None, ledger: FakeLedger | None = None) -> None:
         self.lock = RLock()
+        self.audit = audit or FakeAudit()
+        self.ledger = ledger or FakeLedger()
         self.entries: dict[int, Entry] = {}
         self.fence = 0
         self.posts = 0
@@ -92,7 +101,7 @@ class FakeJournal:
     def create(self, new: NewRun, now: datetime) -> tuple[Run, Message | None]:
         for entry in self.entries.values():
             if entry.key == new.idempotency_key:
-                if entry.run.plan != new.plan:
+                if replace(entry.run.plan, situation=new.plan.situation) != new.plan:
                     raise IdempotencyConflict(new.idempotency_key)
                 return entry.run, None
         busy = [e.run.id for e in self.entries.values() if e.active and e.run.plan.scope == new.plan.scope]
@@ -102,7 +111,7 @@ class FakeJournal:
             id=len(self.entries) + 1,
             incident=new.incident,
             plan=new.plan,
-            state=RunState.PENDING,
+            state=RunState.PENDING if new.approval_until is None else RunState.AWAITING_APPROVAL,
             phase=Phase.DO,
             position=1,
             fence=0,
@@ -118,7 +127,37 @@ class FakeJournal:
         )
         entry = Entry(run=run, key=new.idempotency_key, message=self._post(run), offered_at=now)
         self.entries[run.id] = entry
-        return run, entry.message
+        self.audit.record(now, run_created(run))
+        return run, None if entry.waits else entry.message
+
+    @one_at_a_time
+    def approve(self, run: int, by: str, now: datetime, why: str = "") -> Message | None:
+        entry = self.entries.get(run)
+        if entry is None or not entry.waits or overdue(entry.run, now):
+            return None
+        before, entry.run = entry.run, approved(entry.run, by, now)
+        entry.message, entry.offered_at = self._post(entry.run), now
+        self.audit.record(now, run_approved(before, entry.run, by, why))
+        return entry.message
+
+    @one_at_a_time
+    def call_off(self, run: int, why: str, now: datetime, by: str) -> Run | None:
+        entry = self.entries.get(run)
+        if entry is None or not entry.active or entry.run.fence:
+            return None
+        before, entry.run = entry.run, called_off(entry.run, why, now)
+        self.audit.record(now, run_moved(before, entry.run, by))
+        return entry.run
+
+    @one_at_a_time
+    def last_done(self, service: str, action: str) -> datetime | None:
+        ends = [
+            step.ended_at
+            for entry in self.entries.values()
+            for step in entry.run.steps
+            if entry.run.plan.service == service and step.action == action and step.state is StepState.DONE
+        ]
+        return max((at for at in ends if at is not None), default=None)
 
     def _post(self, run: Run) -> Message:
         self.posts += 1
@@ -170,6 +209,7 @@ class FakeJournal:
         run = entry.run
         return (
             entry.active
+            and not entry.waits
             and (run.position, run.phase) == (step, phase)
             and (run.lease_until is None or run.lease_until <= now)
             and (entry.due is None or entry.due <= now)
@@ -183,7 +223,7 @@ class FakeJournal:
         held = entry and entry.active and entry.run.fence == fence and entry.run.lease_owner is not None
         return entry if held else None
 
-    def _must_hold(self, run: int, fence: int) -> Entry:
+    def must_hold(self, run: int, fence: int) -> Entry:
         entry = self._held(run, fence)
         if entry is None:
             raise StaleFence(f"fence {fence} is no longer that of run {run}")
@@ -208,14 +248,14 @@ class FakeJournal:
 
     @one_at_a_time
     def capture(self, run: int, fence: int, step: int, captured: Json) -> None:
-        entry = self._must_hold(run, fence)
+        entry = self.must_hold(run, fence)
         entry.run = entry.run.with_step(replace(entry.run.step(step), captured=plain(captured)))
 
     @one_at_a_time
     def settle(
         self, before: Run, after: Run, fence: int, *, outcome: str, error: str, due: datetime | None
     ) -> Message | None:
-        entry = self._must_hold(before.id, fence)
+        entry = self.must_hold(before.id, fence)
         ended = after.updated_at if after.state in TERMINAL else None
         entry.run = replace(
             after,
@@ -234,6 +274,10 @@ class FakeJournal:
         ]
         entry.message, entry.due, entry.sent_at = self._post(entry.run), due, None
         entry.offered_at = after.updated_at if due is None else None
+        for measure in measured(before, after):
+            add = self.ledger.observe if isinstance(measure.name, Histogram) else self.ledger.count
+            add(measure.name, measure.labels, measure.value)
+        self.audit.record(after.updated_at, *run_settled(before, after))
         return entry.message if ended is None and due is None else None
 
     @one_at_a_time
@@ -241,7 +285,7 @@ class FakeJournal:
         found = [
             e
             for e in self.entries.values()
-            if e.active and owed(e.posting, now, unsent_after_s, silent_after_s)
+            if e.active and not e.waits and owed(e.posting, now, unsent_after_s, silent_after_s)
         ]
         for entry in found:
             entry.offered_at, entry.sent_at = now, None
@@ -266,8 +310,9 @@ class FakeJournal:
 class FakeIncidents:
     """Incidents in a dictionary."""
 
-    def __init__(self) -> None:
+    def __init__(self, audit: FakeAudit | None = None) -> None:
         self.lock = RLock()
+        self.audit = audit or FakeAudit()
         self.incidents: dict[int, Incident] = {}
         self.lines: list[tuple[int, TimelineEntry]] = []
 
@@ -304,6 +349,7 @@ class FakeIncidents:
         )
         self.incidents[incident.id] = incident
         self._say(incident.id, now, actor, f"opened: {summary}")
+        self.audit.record(now, incident_opened(incident, actor))
         return incident, True
 
     def _holder(self, key: str) -> Incident | None:
@@ -346,6 +392,7 @@ class FakeIncidents:
             self._say(incident, now, actor, f"{state}: {text}")
             new = self._entered(new, now)
         self.incidents[incident] = new
+        self.audit.record(now, *incident_moved(old, new, actor, text))
         return new
 
     def _movable(self, old: Incident, state: IncidentState) -> bool:
@@ -361,6 +408,26 @@ class FakeIncidents:
         return incident if incident.state in ENDED else replace(incident, holds_key=True)
 
     @one_at_a_time
+    def attach(
+        self,
+        incident: int,
+        parent: int,
+        now: datetime,
+        actor: str,
+        text: str,
+        *,
+        only_from: Collection[IncidentState],
+    ) -> Incident:
+        old, above = self.incidents[incident], self.incidents[parent]
+        known = old.parent == parent and old.state is IncidentState.SUPPRESSED
+        if known or old.state not in only_from:
+            return old
+        self.incidents[incident] = replace(old, parent=parent)
+        if old.parent != parent:
+            self._say(above.id, now, actor, f"I-{incident} ({old.instance} of {old.service}) waits for this")
+        return self.move(incident, IncidentState.SUPPRESSED, now, actor, text)
+
+    @one_at_a_time
     def note(self, incident: int, now: datetime, actor: str, text: str) -> None:
         self._say(self.incidents[incident].id, now, actor, text)
 
@@ -374,12 +441,16 @@ class FakeIncidents:
         if old.state is IncidentState.ESCALATED and old.holds_key:
             self.incidents[incident] = replace(old, holds_key=False)
             self._say(incident, now, actor, text)
+            self.audit.record(now, incident_let_go(old, actor, text))
 
     @one_at_a_time
     def acknowledge(self, incident: int, now: datetime, actor: str) -> Incident:
-        if self.incidents[incident].state is not IncidentState.ESCALATED:
-            return self.incidents[incident]
-        return self.move(incident, IncidentState.RESOLVED, now, actor, f"acknowledged by {actor}")
+        old, text = self.incidents[incident], f"acknowledged by {actor}"
+        if old.state is not IncidentState.ESCALATED:
+            return old
+        said, *_ = incident_acknowledged(old, old, actor, text)
+        self.audit.record(now, said)
+        return self.move(incident, IncidentState.RESOLVED, now, actor, text)
 
 
 class FakeObservations:
@@ -416,8 +487,9 @@ class FakeObservations:
 class FakeClusters:
     """Clusters in a dictionary."""
 
-    def __init__(self) -> None:
+    def __init__(self, audit: FakeAudit | None = None) -> None:
         self.lock = RLock()
+        self.audit = audit or FakeAudit()
         self.clusters: dict[str, Cluster] = {}
 
     @one_at_a_time
@@ -426,7 +498,10 @@ class FakeClusters:
 
     @one_at_a_time
     def register(self, cluster: Cluster, now: datetime) -> Cluster:
-        return self.clusters.setdefault(cluster.name, cluster)
+        if cluster.name not in self.clusters:
+            self.clusters[cluster.name] = cluster
+            self.audit.record(now, cluster_registered(cluster, ""))
+        return self.clusters[cluster.name]
 
     @one_at_a_time
     def advance(
@@ -441,9 +516,7 @@ class FakeClusters:
         sets: Sequence[SyncSet] | None = None,
         unfinished: Sequence[Unfinished] | None = None,
     ) -> Cluster:
-        old = self.clusters[name]
-        if old.epoch != expected_epoch:
-            raise StaleEpoch(f"{name} is at epoch {old.epoch}, not {expected_epoch}")
+        old = self.must_reign(name, expected_epoch)
         self.clusters[name] = replace(
             old,
             epoch=old.epoch + new_epoch,
@@ -452,14 +525,29 @@ class FakeClusters:
             sets=old.sets if sets is None else tuple(sets),
             unfinished=old.unfinished if unfinished is None else tuple(unfinished),
         )
+        self.audit.record(now, *cluster_advanced(old, self.clusters[name], ""))
         return self.clusters[name]
+
+    def must_reign(self, name: str, epoch: int) -> Cluster:
+        cluster = self.clusters[name]
+        if cluster.epoch != epoch:
+            raise StaleEpoch(f"{name} is at epoch {cluster.epoch}, not {epoch}")
+        return cluster
 
 
 class FakeWantedServers:
-    """Wanted servers in a dictionary."""
+    """Wanted servers in a dictionary. Without a journal every warrant holds, without clusters each reign."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        journal: FakeJournal | None = None,
+        audit: FakeAudit | None = None,
+        clusters: FakeClusters | None = None,
+    ) -> None:
         self.lock = RLock()
+        self.audit = audit or FakeAudit()
+        self.journal = journal
+        self.clusters = clusters
         self.wanted: dict[tuple[str, str], WantedServer] = {}
         self.generation = 0
 
@@ -469,9 +557,19 @@ class FakeWantedServers:
 
     @one_at_a_time
     def want(
-        self, changes: Mapping[tuple[str, str], ServerState], reason: str, now: datetime
+        self,
+        changes: Mapping[tuple[str, str], ServerState],
+        reason: str,
+        now: datetime,
+        under: Warrant | Reign | None = None,
     ) -> tuple[WantedServer, ...]:
+        if isinstance(under, Warrant) and self.journal is not None:
+            self.journal.must_hold(under.run, under.fence)
+        if isinstance(under, Reign) and self.clusters is not None:
+            self.clusters.must_reign(under.cluster, under.epoch)
         self.generation += bool(changes)
+        run = under.run if isinstance(under, Warrant) else None
+        self.audit.record(now, *servers_wanted(self.all(), changes, "", reason, run))
         for (backend, server), state in changes.items():
             self.wanted[backend, server] = WantedServer(
                 backend=backend, server=server, state=state, generation=self.generation, reason=reason
@@ -479,146 +577,12 @@ class FakeWantedServers:
         return self.all()
 
 
-class FakeLimits:
-    """Cool-downs, switches and refusals in dictionaries."""
-
-    def __init__(self) -> None:
-        self.lock = RLock()
-        self.cooldowns: dict[tuple[str, str], datetime] = {}
-        self.switches: dict[tuple[str, str], str] = {}
-        self.refusals: dict[tuple[int, str], int] = {}
-
-    @one_at_a_time
-    def cool(self, scope: str, playbook: str, until: datetime) -> None:
-        self.cooldowns[scope, playbook] = until
-
-    @one_at_a_time
-    def cooling(self, scope: str, playbook: str) -> datetime | None:
-        return self.cooldowns.get((scope, playbook))
-
-    @one_at_a_time
-    def acknowledge(self, scope: str, now: datetime, actor: str) -> tuple[str, ...]:
-        ended = sorted(p for (s, p), until in self.cooldowns.items() if s == scope and until > now)
-        for playbook in ended:
-            del self.cooldowns[scope, playbook]
-        return tuple(ended)
-
-    @one_at_a_time
-    def switch(self, name: str, scope: str = "") -> str | None:
-        return self.switches.get((name, scope))
-
-    @one_at_a_time
-    def set_switch(
-        self, name: str, engaged: bool, actor: str, reason: str, now: datetime, *, scope: str = ""
-    ) -> None:
-        self.switches.pop((name, scope), None)
-        if engaged:
-            self.switches[name, scope] = actor
-
-    @one_at_a_time
-    def refused(self, incident: int, guard: str, detail: str, now: datetime) -> bool:
-        times = self.refusals.get((incident, guard), 0) + 1
-        self.refusals[incident, guard] = times
-        return times == 1
-
-
-class FakeLedger:
-    """Counters, intervals and heartbeats in dictionaries."""
-
-    def __init__(self) -> None:
-        self.lock = RLock()
-        self.counters: dict[tuple[str, str], float] = {}
-        self.histograms: dict[tuple[str, str], list[float]] = {}
-        self.stretches: list[Interval] = []
-        self.judged: dict[str, tuple[float, datetime]] = {}
-        self.checks: dict[tuple[str, str], tuple[bool, datetime]] = {}
-        self.alive: dict[str, Worker] = {}
-
-    @one_at_a_time
-    def count(self, name: str, labels: Mapping[str, str], by: float = 1.0) -> None:
-        key = str(name), json.dumps(dict(labels), sort_keys=True)
-        self.counters[key] = self.counters.get(key, 0.0) + by
-
-    @one_at_a_time
-    def observe(self, name: str, labels: Mapping[str, str], value: float) -> None:
-        key = str(name), json.dumps(dict(labels), sort_keys=True)
-        self.histograms.setdefault(key, []).append(value)
-
-    @one_at_a_time
-    def series(self) -> tuple[Series, ...]:
-        counters = (
-            Series(name=name, labels=json.loads(labels), value=value)
-            for (name, labels), value in sorted(self.counters.items())
-        )
-        histograms = (
-            Series(
-                name=name,
-                labels=json.loads(labels),
-                value=float(len(values)),
-                buckets={bound: sum(v <= bound for v in values) for bound in bounds_of(name)},
-                total=sum(values),
-            )
-            for (name, labels), values in sorted(self.histograms.items())
-        )
-        return (*counters, *histograms)
-
-    @one_at_a_time
-    def service_state(
-        self,
-        service: str,
-        state: str,
-        score: float | None,
-        at: datetime,
-        *,
-        judged_at: datetime | None = None,
-    ) -> bool:
-        if score is not None:
-            self.judged[service] = score, judged_at or at
-        own = [i for i in self.stretches if i.service == service]
-        if own and own[-1].state == state:
-            return False
-        self.stretches = [i for i in self.stretches if i.service != service]
-        own = [i for i in own if i.since < at]
-        if own:
-            own[-1] = replace(own[-1], until=at)
-        if own and own[-1].state == state:
-            own[-1] = replace(own[-1], until=None)
-        else:
-            own.append(Interval(service=service, state=state, since=at, until=None))
-        self.stretches += own
-        return True
-
-    @one_at_a_time
-    def intervals(self, since: datetime) -> tuple[Interval, ...]:
-        reaching = (i for i in self.stretches if i.until is None or i.until > since)
-        return tuple(sorted(reaching, key=lambda i: (i.since, i.service)))
-
-    @one_at_a_time
-    def scores(self) -> Mapping[str, tuple[float, datetime]]:
-        return dict(self.judged)
-
-    @one_at_a_time
-    def integrity(self, check: str, target: str, ok: bool, at: datetime, detail: str = "") -> None:
-        self.checks[check, target] = ok, at
-
-    @one_at_a_time
-    def integrity_results(self) -> tuple[tuple[str, str, bool, datetime], ...]:
-        return tuple((check, target, *result) for (check, target), result in sorted(self.checks.items()))
-
-    @one_at_a_time
-    def heartbeat(self, worker: Worker) -> None:
-        self.alive[worker.name] = worker
-
-    @one_at_a_time
-    def workers(self, since: datetime) -> tuple[Worker, ...]:
-        return tuple(w for _, w in sorted(self.alive.items()) if w.heartbeat_at >= since)
-
-
 class FakeScheduleBook:
     """Latest successes in a dictionary."""
 
-    def __init__(self) -> None:
+    def __init__(self, ticks: FakeTickBook | None = None) -> None:
         self.lock = RLock()
+        self.ticks = ticks
         self.latest: dict[str, datetime] = {}
 
     @one_at_a_time
@@ -629,17 +593,24 @@ class FakeScheduleBook:
     def successes(self) -> Mapping[str, datetime]:
         return dict(self.latest)
 
+    @one_at_a_time
+    def last_tick(self) -> datetime | None:
+        ticks = self.ticks.newest.values() if self.ticks else ()
+        return max((tick.changed_at for tick in ticks), default=None)
+
 
 class FakeDrillBook:
     """Reports in a list."""
 
-    def __init__(self) -> None:
+    def __init__(self, audit: FakeAudit | None = None) -> None:
         self.lock = RLock()
+        self.audit = audit or FakeAudit()
         self.reports: list[tuple[int, datetime, Json]] = []
 
     @one_at_a_time
     def add(self, scenario: str, verdict: str, body: Json, at: datetime) -> int:
         self.reports.append((len(self.reports) + 1, at, plain(body)))
+        self.audit.record(at, drill_judged(len(self.reports), scenario, verdict, ""))
         return len(self.reports)
 
     @one_at_a_time
@@ -651,12 +622,22 @@ class FakeStore:
     """All of them, under the attribute names of the real ``Store``."""
 
     def __init__(self) -> None:
-        self.journal = FakeJournal()
-        self.incidents = FakeIncidents()
+        self.audit = FakeAudit()
+        self.revisions = FakeRevisions(self.audit)
         self.ledger = FakeLedger()
+        self.journal = FakeJournal(self.audit, self.ledger)
+        self.incidents = FakeIncidents(self.audit)
         self.observations = FakeObservations(self.ledger)
-        self.clusters = FakeClusters()
-        self.wanted = FakeWantedServers()
-        self.limits = FakeLimits()
-        self.schedule = FakeScheduleBook()
-        self.drills = FakeDrillBook()
+        self.clusters = FakeClusters(self.audit)
+        self.wanted = FakeWantedServers(self.journal, self.audit, self.clusters)
+        self.limits = FakeLimits(self.audit)
+        self.maintenance = FakeMaintenanceBook(self.audit)
+        self.leadership = FakeLeadership()
+        self.ticks = FakeTickBook(self.leadership, self.ledger)
+        self.schedule = FakeScheduleBook(self.ticks)
+        self.drills = FakeDrillBook(self.audit)
+        self.requests = FakeRequestBook(self.journal)
+        self.cursors = FakeEventCursors()
+        self.identity = FakeStoreIdentity(
+            "a-store", fence=lambda: self.journal.fence, clusters=self.clusters.clusters
+        )

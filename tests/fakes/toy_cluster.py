@@ -77,6 +77,7 @@ class ToyCluster:
             job={},
             timeline=toy.timeline,
             lsn=toy.lsn,
+            fence=toy.epoch[1],
         )
 
     def fence(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> None:
@@ -158,6 +159,10 @@ class ToyCluster:
 
     def end_walsenders(self, service: Service, primary: Instance, names: Collection[str]) -> None:
         self._asked(primary.name).log.append(f"end_walsenders {', '.join(sorted(names))}")
+
+    def system_identifier(self, service: Service, node: Instance) -> str:
+        self._asked(node.name)
+        return f"{service.name}-7000000000000000000"
 
     def write_canary(self, service: Service, entry: str, token: str, timeout_s: float) -> str:
         node = self.behind_entry

@@ -30,12 +30,20 @@ def upgrade() -> None:
         batch.add_column(sa.Column("deadline", MOMENT, nullable=True))
     with op.batch_alter_table("worker") as batch:
         batch.add_column(sa.Column("revision", sa.Integer(), nullable=True))
+    with op.batch_alter_table("incident") as batch:
+        batch.add_column(sa.Column("parent", ID, nullable=True))
+    with op.batch_alter_table("cooldown") as batch:
+        batch.add_column(sa.Column("length_s", sa.Double(), nullable=True))
     _exchange_switch(scoped=True)
 
 
 def downgrade() -> None:
     """Back to 0001. A switch of one scope, maintenance, the audit chain: what 0001 cannot say is lost."""
     _exchange_switch(scoped=False)
+    with op.batch_alter_table("cooldown") as batch:
+        batch.drop_column("length_s")
+    with op.batch_alter_table("incident") as batch:
+        batch.drop_column("parent")
     with op.batch_alter_table("worker") as batch:
         batch.drop_column("revision")
     with op.batch_alter_table("run") as batch:
@@ -106,7 +114,8 @@ def _new_tables() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("due_at", MOMENT, nullable=False),
         sa.Column("fence", sa.BigInteger(), nullable=False),
-        sa.Column("sent_at", MOMENT, nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("changed_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_schedule_tick"),
     )
     op.create_table(
