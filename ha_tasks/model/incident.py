@@ -59,6 +59,8 @@ class Incident:
     mitigated_at: datetime | None = None
     resolved_at: datetime | None = None
     run: int | None = None
+    parent: int | None = None
+    """The incident that is recovered first, because this one depends on it."""
     holds_key: bool = True
     evidence: Facts = field(default_factory=dict)
 

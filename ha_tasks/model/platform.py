@@ -131,7 +131,22 @@ class Policies:
     """Fresh vantages that a verdict needs; fewer is BLIND."""
     max_concurrent_runs: int = 2
     max_runs_per_hour: int = 60
+    just_promoted_s: float = 10.0
+    """So long a primary is not failed over again after its promotion."""
+    approval_within_s: float = 3600.0
+    """So long a run waits for a person's approval."""
+    four_eyes: bool = False
+    """Nobody approves what they have asked for themselves."""
     probe_retention_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """An endpoint that is told of events; ``events`` are patterns of verbs, like ``incident.*``."""
+
+    name: str
+    url: str
+    events: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,3 +158,4 @@ class Platform:
     hosts: Mapping[str, Host]
     balancers: Mapping[str, Balancer]
     policies: Policies = field(default_factory=Policies)
+    webhooks: Mapping[str, Webhook] = field(default_factory=dict)

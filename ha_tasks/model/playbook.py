@@ -44,6 +44,13 @@ class Match:
     service: str | None = None
 
 
+class Approval(StrEnum):
+    """Whether a person must say yes before a run begins."""
+
+    NEVER = "never"
+    ALWAYS = "always"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardSettings:
     """Limits of this playbook. ``cooldown_s`` counts from the last success on the scope."""
@@ -52,6 +59,9 @@ class GuardSettings:
     min_healthy: int = 1
     """Refused when fewer other instances of the service are healthy."""
     max_targets: int = 1
+    max_share: float = 0.34
+    """Of the pool that may be out at a time, one instance at least."""
+    approval: Approval = Approval.NEVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +105,8 @@ class PlannedStep:
     timeout_s: float
     attempts: int
     point_of_no_return: bool
+    provider: str = ""
+    """The package that brings the action, with its version; empty: ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,3 +125,5 @@ class Plan:
     verify: VerifySettings
     mitigates: bool
     summary: str
+    situation: Json = field(default_factory=dict)
+    """What it was made for, as far as that decides what the steps do; part of its hash."""

@@ -1,7 +1,8 @@
 """A run: a plan on its way through the journal, and the rules of each move.
 
 PENDING -> RUNNING -> VERIFYING -> SUCCEEDED; on failure COMPENSATING -> ROLLED_BACK |
-COMPENSATION_FAILED (a person is called); ABORTED by the stop switch between steps.
+COMPENSATION_FAILED (a person is called); ABORTED by the stop switch between steps. One that waits for a
+person is AWAITING_APPROVAL before it is PENDING: nothing is sent, nothing runs, and it holds its scope.
 The rules here are pure: the store applies what they return, under the fence.
 """
 
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from ha_tasks.model.confidential import without_credentials
 from ha_tasks.model.plain import Json
 from ha_tasks.model.playbook import Plan, PlannedStep, UndoPolicy
 from ha_tasks.names import ActionName
@@ -20,6 +22,7 @@ from ha_tasks.names import ActionName
 class RunState(StrEnum):
     """See the module's first lines."""
 
+    AWAITING_APPROVAL = "awaiting_approval"
     PENDING = "pending"
     RUNNING = "running"
     VERIFYING = "verifying"
@@ -137,13 +140,20 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How an attempt ended. ``passing``: the same attempt may succeed later."""
+    """How an attempt ended. ``passing``: the same attempt may succeed later.
+
+    The error is kept and shown, so it bears no login, whatever a driver or somebody's own action said.
+    """
 
     ok: bool
     output: Json = field(default_factory=dict)
     error: str = ""
     passing: bool = False
     retry_after_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Frozen, so its own way round that is taken once."""
+        object.__setattr__(self, "error", without_credentials(self.error))
 
 
 def after(run: Run, outcome: Outcome, now: datetime) -> Run:
@@ -231,11 +241,36 @@ def _ended(run: Run, state: RunState, now: datetime) -> Run:
     return replace(run, state=state, ended_at=now, updated_at=now)
 
 
-def aborted(run: Run, now: datetime) -> Run:
-    """The run ended between two steps by the stop switch. What is done stays: a person decides."""
+def aborted(run: Run, now: datetime, why: str = "stopped by the stop switch") -> Run:
+    """The claimed run ended between two steps. What is done stays: a person decides."""
     waiting = replace(run.current, state=StepState.READY, attempts=run.current.attempts - 1)
-    text = f"stopped by the stop switch before {waiting.planned.id}"
+    text = f"{why} before {waiting.planned.id}"
     return _ended(replace(run.with_step(waiting), error=text), RunState.ABORTED, now)
+
+
+def approved(run: Run, by: str, now: datetime) -> Run:
+    """The run after a person said yes: it may begin."""
+    return replace(run, state=RunState.PENDING, approved_by=by, updated_at=now)
+
+
+def called_off(run: Run, why: str, now: datetime) -> Run:
+    """The run ended before anybody took it up."""
+    return _ended(replace(run, error=why), RunState.ABORTED, now)
+
+
+def first_claim(run: Run) -> bool:
+    """True for a run as its first executor has just claimed it: nothing of it was ever begun."""
+    return run.phase is Phase.DO and run.position == 1 and run.current.attempts == 1
+
+
+def overdue(run: Run, now: datetime) -> str | None:
+    """Why a run that nobody has begun is not to be begun any more; None when it still may be."""
+    waits = run.state is RunState.AWAITING_APPROVAL
+    if waits and run.approval_until is not None and run.approval_until <= now:
+        return f"nobody approved it until {run.approval_until:%Y-%m-%d %H:%M:%S} UTC"
+    if run.state in TERMINAL or run.deadline is None or run.deadline > now:
+        return None
+    return f"its deadline ({run.deadline:%Y-%m-%d %H:%M:%S} UTC) passed before it was begun"
 
 
 def claimed(run: Run, now: datetime) -> Run:

@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import Metric
 
 from ha_tasks.model.cluster import Cluster, ClusterState
 from ha_tasks.model.platform import Platform, Service, ServiceKind
+from ha_tasks.model.switch import EVERYTHING_WORD, OBSERVE, STOP, shown
 from ha_tasks.monitoring.prometheus import Words, metric
 from ha_tasks.monitoring.replication import ReplicationView, view
 from ha_tasks.monitoring.services import stale_after_s
@@ -17,7 +18,8 @@ from ha_tasks.ports.repositories import Clusters
 
 LAG_SEEN_FOR = timedelta(seconds=30)
 """How far back the primary's positions are looked through; a longer lag is told as at least this."""
-SWITCHES = ("stop", "observe")
+MODES = {STOP: "off", OBSERVE: "observe"}
+"""Switch -> label ``mode``."""
 HALTED = frozenset({ClusterState.PAUSED, ClusterState.BLOCKED})
 
 
@@ -32,13 +34,27 @@ def replication(sources: Sources, now: datetime) -> Iterator[Metric]:
 
 
 def automation(sources: Sources) -> Iterator[Metric]:
-    """The part ``automation``. Raises StoreUnreachable."""
-    off: dict[Words, float] = {(name,): float(sources.limits.switch(name) is not None) for name in SWITCHES}
+    """The part ``automation``. Raises StoreUnreachable.
+
+    Also for a scope that the inventory does not name any more: what is switched off must not be invisible.
+    """
+    off: dict[Words, float] = {
+        (scope, mode): 0.0
+        for scope in (EVERYTHING_WORD, *sources.platform.services)
+        for mode in MODES.values()
+    }
+    since: dict[Words, float] = {}
+    for switch in sources.limits.switches():
+        if switch.name in MODES:
+            words = (shown(switch.scope), MODES[switch.name])
+            off[words], since[words] = 1.0, switch.since.timestamp()
     for service in _clustered(sources.platform):
         cluster = _cluster(sources.clusters, service.name)
         if cluster is not None:
-            off[service.name,] = float(cluster.state in HALTED)
+            off[service.name, "halted"] = float(cluster.state in HALTED)
+    yield metric("ha_store_trusted").family({(): float(not sources.identity.read().held)})
     yield metric("ha_automation_disabled").family(off)
+    yield metric("ha_automation_disabled_since_timestamp_seconds").family(since)
 
 
 def _view(sources: Sources, service: Service, now: datetime) -> ReplicationView | None:

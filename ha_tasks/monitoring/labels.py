@@ -5,10 +5,11 @@ An identifier of a run, a task or a host that somebody made up must never become
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 
 from ha_tasks.model.availability import ServiceState
+from ha_tasks.model.event import EXCHANGE
 from ha_tasks.model.guards import Guard
 from ha_tasks.model.platform import Platform, ServiceKind
 from ha_tasks.model.probe import OutcomeKind
@@ -16,21 +17,26 @@ from ha_tasks.names import (
     ActionName,
     Counter,
     FailoverOutcome,
+    Handling,
     Histogram,
+    PoisonReason,
     Queue,
     RecoveryType,
+    RequestAnswer,
     RollbackTrigger,
+    ScheduleEntry,
     host_queue,
 )
 
 OTHER = "other"
 SEVERITIES = ("critical", "warning", "info")
+_FAILURES = tuple(kind for kind in OutcomeKind if kind is not OutcomeKind.OK)
 
 
 class LabelRegistry:
     """Which values a label may have on this platform."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, own_actions: Iterable[str] = ()) -> None:
         self._platform = platform
         postgres = [s for s in platform.services.values() if s.kind is ServiceKind.POSTGRES]
         self._closed: Mapping[str, tuple[str, ...]] = {
@@ -40,15 +46,19 @@ class LabelRegistry:
             "backend": tuple(_backends(platform)),
             "queue": (*Queue, *(host_queue(host) for host in platform.hosts)),
             "probe": tuple(ServiceKind),
-            "reason": tuple(kind for kind in OutcomeKind if kind is not OutcomeKind.OK),
+            "reason": (*_FAILURES, *PoisonReason),
             "severity": SEVERITIES,
             "recovery_type": tuple(RecoveryType),
-            "step": tuple(ActionName),
+            "step": (*ActionName, *own_actions),
             "trigger": tuple(RollbackTrigger),
             "outcome": tuple(FailoverOutcome),
             "guard": tuple(Guard),
+            "answer": tuple(RequestAnswer),
+            "destination": (EXCHANGE, *platform.webhooks),
             "detector": tuple(ServiceKind),
             "state": tuple(ServiceState),
+            "entry": tuple(ScheduleEntry),
+            "handling": tuple(Handling),
         }
 
     def values(self, label: str) -> tuple[str, ...]:
@@ -67,8 +77,9 @@ class LabelRegistry:
         """
         if name in (Counter.PROBES, Counter.PROBE_FAILURES):
             probes = [(s.name, s.kind.value) for s in self._platform.services.values()]
-            reasons = self.values("reason")
-            yield from probes if name is Counter.PROBES else ((*p, r) for p in probes for r in reasons)
+            yield from probes if name is Counter.PROBES else ((*p, r) for p in probes for r in _FAILURES)
+        elif name is Counter.POISON:
+            yield from ((reason,) for reason in PoisonReason)
         elif name in _EXPECTED:
             yield from product(*(self.values(label) for label in _EXPECTED[name]))
 
@@ -90,6 +101,11 @@ _EXPECTED: Mapping[Counter | Histogram, tuple[str, ...]] = {
     Counter.FAILOVERS: ("cluster", "outcome"),
     Counter.BLOCKED: ("guard",),
     Counter.BALANCER_DRIFT: ("backend",),
+    Counter.REQUESTS: ("answer",),
+    Counter.EVENTS_DELIVERED: ("destination",),
+    Counter.EVENT_FAILURES: ("destination",),
+    Counter.EVENTS_GIVEN_UP: ("destination",),
+    Counter.SCHEDULE_MISSED: ("entry", "handling"),
     Histogram.RECOVERY_TIME: ("recovery_type",),
     Histogram.DETECTION_DELAY: ("detector",),
 }

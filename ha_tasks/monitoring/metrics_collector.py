@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 import ha_tasks
 from ha_tasks.errors import BrokerUnreachable, StoreUnreachable, Unreachable
 from ha_tasks.monitoring.clusters import automation, replication
+from ha_tasks.monitoring.events import event_lag
 from ha_tasks.monitoring.labels import LabelRegistry
 from ha_tasks.monitoring.prometheus import CATALOGUE, Part, Words, metric
 from ha_tasks.monitoring.recoveries import open_incidents, running_recoveries
@@ -55,6 +56,7 @@ class MetricsCollector:
             took_s[part.value,] = self._clock.monotonic() - began
             yield from families or ()
         yield metric("ha_collector_up").family(up)
+        yield metric("ha_store_up").family({(): float(StoreUnreachable not in silent)})
         yield metric("ha_collector_duration_seconds").family(took_s)
         yield metric("ha_build_info").family({_build(): 1.0})
 
@@ -78,7 +80,7 @@ class MetricsCollector:
 
 
 def _parts(sources: Sources) -> Mapping[Part, Read]:
-    labels = LabelRegistry(sources.platform)
+    labels = LabelRegistry(sources.platform, sources.own_actions)
     tallies = Tallies(labels)
     services = Services(sources.platform, sources.ledger, sources.observations)
     return {
@@ -88,6 +90,7 @@ def _parts(sources: Sources) -> Mapping[Part, Read]:
         Part.INCIDENTS: lambda _: open_incidents(sources.incidents, labels),
         Part.RUNS: lambda _: running_recoveries(sources.journal, labels),
         Part.AUTOMATION: lambda _: automation(sources),
+        Part.EVENTS: lambda now: event_lag(sources, labels, now),
         Part.REPLICATION: lambda now: replication(sources, now),
         Part.WORKERS: lambda now: workers(sources.ledger, sources.schedule, labels, now),
         Part.BROKER: lambda now: backlogs(sources.queues, now),

@@ -45,6 +45,7 @@ class Part(StrEnum):
     INCIDENTS = "incidents"
     RUNS = "runs"
     AUTOMATION = "automation"
+    EVENTS = "events"
     REPLICATION = "replication"
     WORKERS = "workers"
     BROKER = "broker"
@@ -180,6 +181,9 @@ CATALOGUE: tuple[MetricDefinition, ...] = (
         Part.RUNS,
         "Start of the oldest recovery in progress.",
     ),
+    _gauge(
+        "ha_approvals_waiting", ("recovery_type",), Part.RUNS, "Recoveries that wait for a person's approval."
+    ),
     _histogram(Histogram.STEP_DURATION, "Duration of one step of a recovery workflow."),
     _counter(Counter.STEP_FAILURES, "Steps of recovery workflows that failed."),
     _counter(Counter.ROLLBACKS, "Rollbacks that were started."),
@@ -188,10 +192,34 @@ CATALOGUE: tuple[MetricDefinition, ...] = (
     _counter(Counter.BLOCKED, "Recoveries that a guard refused."),
     _counter(Counter.BALANCER_DRIFT, "Differences from the wanted state of a balancer that were mended."),
     _gauge(
-        "ha_automation_disabled",
-        ("scope",),
+        "ha_store_trusted",
+        (),
         Part.AUTOMATION,
-        "1 if nothing is recovered automatically in the scope: a switch, or a paused or blocked cluster.",
+        "0 while nothing acts by the state store, since others remember more than it does.",
+    ),
+    _gauge(
+        "ha_automation_disabled",
+        ("scope", "mode"),
+        Part.AUTOMATION,
+        "1 if nothing is recovered automatically in the scope (a service or everything): off or observe by a "
+        "switch, halted a paused or blocked cluster.",
+    ),
+    _gauge(
+        "ha_automation_disabled_since_timestamp_seconds",
+        ("scope", "mode"),
+        Part.AUTOMATION,
+        "When the switch was engaged; absent while it is not.",
+    ),
+    # other services
+    _counter(Counter.REQUESTS, "Requests of other services for a recovery, by how they were answered."),
+    _counter(Counter.EVENTS_DELIVERED, "Events that a destination (a webhook, the exchange) has taken."),
+    _counter(Counter.EVENT_FAILURES, "Attempts to tell a destination that failed."),
+    _counter(Counter.EVENTS_GIVEN_UP, "Events that a destination did not take within a day."),
+    _gauge(
+        "ha_event_lag_seconds",
+        ("destination",),
+        Part.EVENTS,
+        "Age of the oldest event that a destination has not been told; 0 if it knows all.",
     ),
     # PostgreSQL replication
     _gauge(
@@ -217,7 +245,12 @@ CATALOGUE: tuple[MetricDefinition, ...] = (
     ),
     _gauge("ha_replication_timeline", ("cluster", "node"), Part.REPLICATION, "Timeline of a node."),
     # Celery
-    _gauge("ha_celery_queue_length", ("queue",), Part.BROKER, "Messages waiting in a queue, all priorities."),
+    _gauge(
+        "ha_celery_queue_length",
+        ("queue",),
+        Part.BROKER,
+        "Messages waiting in a queue, all priorities; ha.dead: put aside.",
+    ),
     _gauge(
         "ha_celery_queue_unacked",
         ("queue",),
@@ -230,6 +263,10 @@ CATALOGUE: tuple[MetricDefinition, ...] = (
         Part.BROKER,
         "Age of the oldest waiting message; 0 if nothing waits, absent if the message bears no stamp.",
     ),
+    _counter(
+        Counter.POISON,
+        "Messages that were put aside in ha.dead since no worker can take them, by reason.",
+    ),
     _gauge("ha_celery_workers", ("queue",), Part.WORKERS, "Live workers that consume a queue."),
     _gauge(
         "ha_celery_worker_heartbeat_timestamp_seconds",
@@ -237,12 +274,21 @@ CATALOGUE: tuple[MetricDefinition, ...] = (
         Part.WORKERS,
         "Latest heartbeat of a worker.",
     ),
-    _gauge("ha_beat_last_tick_timestamp_seconds", (), Part.WORKERS, "Latest tick of the scheduler."),
+    _gauge(
+        "ha_beat_last_tick_timestamp_seconds",
+        (),
+        Part.WORKERS,
+        "Latest tick that the beat who leads has claimed or sent.",
+    ),
     _gauge(
         "ha_schedule_last_success_timestamp_seconds",
         ("schedule",),
         Part.WORKERS,
         "Latest successful run of a schedule entry.",
+    ),
+    _counter(
+        Counter.SCHEDULE_MISSED,
+        "Ticks of a schedule entry that passed without a message of their own: made up by one, or dropped.",
     ),
     # the sidecar itself
     _gauge(
@@ -250,6 +296,12 @@ CATALOGUE: tuple[MetricDefinition, ...] = (
         ("collector",),
         None,
         "1 if the part of the sidecar could read its source in this scrape.",
+    ),
+    _gauge(
+        "ha_store_up",
+        (),
+        None,
+        "1 if the state store answered in this scrape; while it is 0, nothing is recovered automatically.",
     ),
     _gauge("ha_collector_duration_seconds", ("collector",), None, "Time the part took in this scrape."),
     _gauge("ha_build_info", ("version", "python", "celery"), None, "Build of the sidecar."),

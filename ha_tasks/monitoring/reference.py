@@ -40,6 +40,7 @@ _PARTS = {
     Part.INCIDENTS: "incidents in the store",
     Part.RUNS: "runs in the journal",
     Part.AUTOMATION: "switches and states of clusters in the store",
+    Part.EVENTS: "cursors of destinations and the audit chain in the store",
     Part.REPLICATION: "facts that the latest probes brought",
     Part.WORKERS: "heartbeats of processes and successes of schedule entries in the store",
     Part.BROKER: "the broker, within a second; no worker is asked",

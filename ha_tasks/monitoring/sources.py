@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ha_tasks.model.platform import Platform
+from ha_tasks.ports.audit import Audit
 from ha_tasks.ports.clock import Clock
+from ha_tasks.ports.events import EventCursors
+from ha_tasks.ports.identity import StoreIdentity
 from ha_tasks.ports.ledger import Ledger
 from ha_tasks.ports.limits import Limits
 from ha_tasks.ports.queues import Queues
@@ -30,4 +33,9 @@ class Sources:
     schedule: ScheduleBook
     queues: Queues
     clock: Clock
+    audit: Audit
+    cursors: EventCursors
+    identity: StoreIdentity
     integrity_due_s: Mapping[str, float] = field(default_factory=dict)
+    own_actions: tuple[str, ...] = ()
+    """Actions of installed packages, as they were when this process began: a closed list."""

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 
 from ha_tasks.monitoring.labels import LabelRegistry
 from ha_tasks.monitoring.prometheus import Words, metric
-from ha_tasks.names import Queue
+from ha_tasks.names import DEAD_QUEUE, Queue
 from ha_tasks.ports.ledger import Ledger, Worker
 from ha_tasks.ports.queues import Queues
 from ha_tasks.ports.repositories import ScheduleBook
@@ -30,12 +30,12 @@ def workers(ledger: Ledger, schedule: ScheduleBook, labels: LabelRegistry, now: 
     """The part ``workers``. Raises StoreUnreachable."""
     known = ledger.workers(now - WORKER_REMEMBERED)
     consumers = [worker for worker in known if worker.queues]
-    ticks = [worker.heartbeat_at for worker in known if worker.kind == "beat"]
+    tick = schedule.last_tick()
     yield metric("ha_celery_workers").family(_consumed(consumers, labels, now))
     yield metric("ha_celery_worker_heartbeat_timestamp_seconds").family(
         _latest({worker.name: worker.heartbeat_at for worker in consumers}, MAX_WORKERS)
     )
-    yield metric("ha_beat_last_tick_timestamp_seconds").family({(): max(ticks).timestamp()} if ticks else {})
+    yield metric("ha_beat_last_tick_timestamp_seconds").family({(): tick.timestamp()} if tick else {})
     yield metric("ha_schedule_last_success_timestamp_seconds").family(
         _latest(schedule.successes(), MAX_SCHEDULES)
     )
@@ -43,15 +43,17 @@ def workers(ledger: Ledger, schedule: ScheduleBook, labels: LabelRegistry, now: 
 
 def backlogs(queues: Queues, now: datetime) -> Iterator[Metric]:
     """The part ``broker``. Raises BrokerUnreachable."""
-    found = queues.backlogs([queue.value for queue in Queue])
+    found = queues.backlogs([*(queue.value for queue in Queue), DEAD_QUEUE])
     ages: dict[Words, float] = {}
     for queue, backlog in found.items():
         if backlog.oldest_sent_at is not None:
             ages[queue,] = max(0.0, (now - backlog.oldest_sent_at).total_seconds())
-        elif not backlog.waiting:
+        elif not backlog.waiting and queue != DEAD_QUEUE:
             ages[queue,] = 0.0
     yield metric("ha_celery_queue_length").family({(q,): float(b.waiting) for q, b in found.items()})
-    yield metric("ha_celery_queue_unacked").family({(q,): float(b.unacked) for q, b in found.items()})
+    yield metric("ha_celery_queue_unacked").family(
+        {(q,): float(b.unacked) for q, b in found.items() if b.unacked is not None}
+    )
     yield metric("ha_celery_queue_oldest_age_seconds").family(ages)
 
 

@@ -9,7 +9,11 @@ class Boundary(Protocol):
     """Told of each boundary that an executor passes; in production nobody listens."""
 
     def __call__(self, phase: str, action: str, point: str) -> None:
-        """``point``: claimed, captured, done, settled, sent."""
+        """``point``: offered, claimed, captured, applied, done, settled, sent.
+
+        ``offered`` comes before the claim, when the action is not known yet: there ``action`` is the
+        step's number.
+        """
         ...
 
 

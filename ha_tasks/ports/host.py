@@ -50,6 +50,8 @@ class NodeStatus:
     """End of its WAL in bytes: flushed on a primary, received or replayed on a standby."""
     receiving: bool | None = None
     """On a standby: its upstream was heard within the last 2 s."""
+    fence: int = 0
+    """Of the highest (epoch, fence) that the agent has obeyed; 0 also from an agent that does not tell."""
 
 
 class DatabaseAgent(Protocol):

@@ -32,6 +32,8 @@ class Worker:
     queues: tuple[str, ...]
     pid: int
     heartbeat_at: datetime
+    revision: int | None = None
+    """Of the inventory that it has loaded; None: it was never applied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
+from ha_tasks.model.cooldown import CoolDown
+from ha_tasks.model.switch import Switch
+
 
 class Limits(Protocol):
     """Cool-downs, switches, refusals: what keeps the automation in bounds."""
 
-    def cool(self, scope: str, playbook: str, until: datetime) -> None:
-        """Starts a cool-down."""
+    def cool(self, scope: str, playbook: str, until: datetime, *, length_s: float | None = None) -> None:
+        """Starts a cool-down. ``length_s``: how long it was made, by which the next one is judged."""
+        ...
+
+    def cooldown(self, scope: str, playbook: str) -> CoolDown | None:
+        """The latest, whether it is over, or was acknowledged, or not; None when there never was one."""
         ...
 
     def cooling(self, scope: str, playbook: str) -> datetime | None:
@@ -26,6 +33,10 @@ class Limits(Protocol):
 
         The scope "" is the switch of everything; that of a service does not look at it.
         """
+        ...
+
+    def switches(self) -> tuple[Switch, ...]:
+        """Every switch that is engaged, by name and scope."""
         ...
 
     def set_switch(

@@ -34,6 +34,10 @@ class PostgresControl(Protocol):
         """
         ...
 
+    def system_identifier(self, service: Service, node: Instance) -> str:
+        """The number that a server and all its standbys share, and no other."""
+        ...
+
     def write_canary(self, service: Service, entry: str, token: str, timeout_s: float) -> str:
         """Writes and reads back a row through ``entry`` (host:port); returns the node that took it."""
         ...

@@ -39,6 +39,22 @@ class NewRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Warrant:
+    """By what right an executor changes something: the fence of its claim of that run."""
+
+    run: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reign:
+    """By what right whoever keeps a cluster as recorded changes something: the epoch that it looked at."""
+
+    cluster: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One execution of one phase of a step, as it is kept for the record."""
 
@@ -60,7 +76,23 @@ class Journal(Protocol):
 
         Same key and same plan: the run that exists and None. Raises IdempotencyConflict (same key,
         other plan) or ScopeBusy (a unique index: another run is active on the scope).
+        With ``approval_until`` it waits for a person: no message, and nobody can claim it.
         """
+        ...
+
+    def approve(self, run: int, by: str, now: datetime, why: str = "") -> Message | None:
+        """A run that waits for a person may begin: its first message, in one transaction with the outbox row.
+
+        None when it does not wait, or not any longer (``approval_until``).
+        """
+        ...
+
+    def call_off(self, run: int, why: str, now: datetime, by: str) -> Run | None:
+        """Ends (ABORTED) a run that nobody has ever claimed; None when somebody has, or it has ended."""
+        ...
+
+    def last_done(self, service: str, action: str) -> datetime | None:
+        """When a step of that action was last done for the service; None: never."""
         ...
 
     def get(self, run: int) -> Run:
@@ -183,6 +215,22 @@ class Incidents(Protocol):
         """
         ...
 
+    def attach(
+        self,
+        incident: int,
+        parent: int,
+        now: datetime,
+        actor: str,
+        text: str,
+        *,
+        only_from: Collection[IncidentState],
+    ) -> Incident:
+        """Makes it a child of ``parent`` and SUPPRESSED, and tells both stories, once.
+
+        KeyError when there is no such parent.
+        """
+        ...
+
     def note(self, incident: int, now: datetime, actor: str, text: str) -> None:
         """Adds a line to the timeline."""
         ...
@@ -255,9 +303,18 @@ class WantedServers(Protocol):
         ...
 
     def want(
-        self, changes: Mapping[tuple[str, str], ServerState], reason: str, now: datetime
+        self,
+        changes: Mapping[tuple[str, str], ServerState],
+        reason: str,
+        now: datetime,
+        under: Warrant | Reign | None = None,
     ) -> tuple[WantedServer, ...]:
-        """Sets (backend, server) -> state in one transaction, generation + 1; answers all."""
+        """Sets (backend, server) -> state in one transaction, generation + 1; answers all.
+
+        ``under``: the run's claim that says so. Raises StaleFence, and writes nothing, once another has
+        claimed the run or it has ended; of a cluster's epoch StaleEpoch, once it has moved on. None: a
+        person says so.
+        """
         ...
 
 
@@ -270,6 +327,10 @@ class ScheduleBook(Protocol):
 
     def successes(self) -> Mapping[str, datetime]:
         """Latest success of each entry that ever had one."""
+        ...
+
+    def last_tick(self) -> datetime | None:
+        """When beat last had a message sent, or a tick settled; None: never."""
         ...
 
 

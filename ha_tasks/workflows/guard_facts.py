@@ -2,21 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
 
-from ha_tasks.model.guards import GuardFacts
+from ha_tasks.model.balancer import ServerState
+from ha_tasks.model.cluster import Cluster
+from ha_tasks.model.data_risk import Loss, possible_loss
+from ha_tasks.model.guards import GuardFacts, Upstream
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState
-from ha_tasks.model.platform import Platform
+from ha_tasks.model.maintenance import Window, open_now
+from ha_tasks.model.platform import DataPolicy, Platform, Role, Service
 from ha_tasks.model.playbook import Plan
-from ha_tasks.model.run import RunState
+from ha_tasks.model.revision import UNREVISED, Standing
+from ha_tasks.model.run import Run, RunState
+from ha_tasks.model.switch import EVERYTHING, OBSERVE, STOP, Switch
 from ha_tasks.model.verdict import Verdict, VerdictState
+from ha_tasks.names import ActionName
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.limits import Limits
-from ha_tasks.ports.repositories import Incidents, Journal, Observations
+from ha_tasks.ports.maintenance import MaintenanceBook
+from ha_tasks.ports.repositories import Clusters, Incidents, Journal, Observations, WantedServers
 
 HOUR = timedelta(hours=1)
 AGENT_SEEN_WITHIN = timedelta(seconds=2.5)
+POSITIONS_SINCE = timedelta(seconds=30)
+"""So long before a fault positions in the WAL are looked through; a longer lag is told as at least this."""
+
+
+class GuardSources(Protocol):
+    """Where the facts stand; the store has the repositories under these names."""
+
+    @property
+    def journal(self) -> Journal:
+        """Runs."""
+        ...
+
+    @property
+    def incidents(self) -> Incidents:
+        """Incidents."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """Switches and cool-downs."""
+        ...
+
+    @property
+    def maintenance(self) -> MaintenanceBook:
+        """Maintenance windows."""
+        ...
+
+    @property
+    def observations(self) -> Observations:
+        """Outcomes of probes."""
+        ...
+
+    @property
+    def clusters(self) -> Clusters:
+        """PostgreSQL clusters."""
+        ...
+
+    @property
+    def wanted(self) -> WantedServers:
+        """What the balancers should look like."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a person has said about a run: that it may begin, and how much data may be lost for it."""
+
+    approved: bool = False
+    accepted_bytes: int | None = None
+
+
+NOTHING_SAID = Said()
 
 
 class GuardFactsGatherer:
@@ -26,43 +88,72 @@ class GuardFactsGatherer:
         self,
         *,
         platform: Platform,
-        journal: Journal,
-        incidents: Incidents,
-        limits: Limits,
-        observations: Observations,
+        sources: GuardSources,
         clock: Clock,
+        standing: Callable[[], Standing] = lambda: UNREVISED,
     ) -> None:
+        """``standing``: where this process stands among the revisions of the inventory."""
+        self._standing = standing
         self._platform = platform
-        self._journal = journal
-        self._incidents = incidents
-        self._limits = limits
-        self._observations = observations
+        self._sources = sources
         self._clock = clock
 
     def gather(
-        self, incident: Incident, plan: Plan, *, blind: bool, verdicts: Sequence[Verdict]
+        self,
+        incident: Incident,
+        plan: Plan,
+        *,
+        blind: bool,
+        verdicts: Sequence[Verdict],
+        said: Said = NOTHING_SAID,
     ) -> GuardFacts:
-        """The facts of this moment for this plan."""
-        now, policies = self._clock.now(), self._platform.policies
-        active = self._journal.active()
-        on_scope = [r.id for r in active if r.plan.scope == plan.scope]
+        """The facts of this moment for this plan. Runs of the incident itself are in nobody's way."""
+        now, policies, sources = self._clock.now(), self._platform.policies, self._sources
+        service = self._platform.services[incident.service]
+        others = [r for r in sources.journal.active() if r.incident is None or r.incident != incident.id]
+        switches = sources.limits.switches()
         return GuardFacts(
             now=now,
             plan=plan,
-            stopped_by=self._limits.switch("stop"),
-            observe_only=self._limits.switch("observe") is not None,
+            stopped=switched(switches, STOP, service.name),
+            observing=switched(switches, OBSERVE, service.name),
+            revision_problem=self._standing().problem,
+            maintenance=self._maintenance(service, now),
             blind=blind,
-            active_run=on_scope[0] if on_scope else None,
-            cooling_until=self._limits.cooling(plan.scope, plan.playbook),
-            running=len(active),
+            active_run=next((r.id for r in others if r.plan.scope == plan.scope), None),
+            cooling_until=sources.limits.cooling(plan.scope, plan.playbook),
+            promoted_at=self._promoted_at(incident),
+            just_promoted_s=policies.just_promoted_s,
+            running=sum(r.state is not RunState.AWAITING_APPROVAL for r in others),
             max_running=policies.max_concurrent_runs,
-            runs_last_hour=self._journal.started_since(now - HOUR),
+            runs_last_hour=self._begun_since(now - HOUR, incident),
             max_runs_per_hour=policies.max_runs_per_hour,
             healthy_others=self._healthy_others(incident, verdicts),
-            failed_upstreams=self._failed_upstreams(incident),
+            pool=len(service.instances),
+            taken_out=self._taken_out(service),
+            upstreams=self._upstreams(incident),
             frozen_by=self._frozen_by(incident),
             silent_host=self._silent_host(incident),
+            possible_loss=self._possible_loss(incident, service),
+            rpo_s=service.rpo_s,
+            accepted_bytes=said.accepted_bytes,
+            approved=said.approved,
         )
+
+    def _maintenance(self, service: Service, now: datetime) -> tuple[Window, datetime] | None:
+        return open_now(self._sources.maintenance.standing(now), service.name, now)
+
+    def _begun_since(self, since: datetime, incident: Incident) -> int:
+        """Without the run of the incident itself: it waits for an approval, and is asked about again."""
+        count = self._sources.journal.started_since(since)
+        own = None if incident.run is None else self._sources.journal.get(incident.run)
+        waits = own is not None and own.state is RunState.AWAITING_APPROVAL and own.created_at >= since
+        return count - waits
+
+    def _promoted_at(self, incident: Incident) -> datetime | None:
+        if incident.kind is not IncidentKind.PRIMARY_DOWN:
+            return None
+        return self._sources.journal.last_done(incident.service, ActionName.PROMOTE_CANDIDATE)
 
     @staticmethod
     def _healthy_others(incident: Incident, verdicts: Sequence[Verdict]) -> int:
@@ -73,29 +164,53 @@ class GuardFactsGatherer:
             for v in verdicts
         )
 
-    def _failed_upstreams(self, incident: Incident) -> tuple[str, ...]:
-        """Services that must serve before this can be mended, and that an open incident keeps from it.
+    def _taken_out(self, service: Service) -> frozenset[str]:
+        """Of those that should serve. Who serves of a database is decided by its role, not by its health."""
+        if service.routing is None:
+            return frozenset()
+        active = {i.name for i in service.instances if i.role is Role.ACTIVE}
+        return frozenset(
+            w.server
+            for w in self._sources.wanted.all()
+            if w.backend == service.routing.backend
+            and w.server in active
+            and w.state is not ServerState.READY
+        )
+
+    def _upstreams(self, incident: Incident) -> tuple[Upstream, ...]:
+        """Services that must serve before this can be mended, and that are down.
 
         A standby depends on its own service's primary. An escalated incident that has let its key go is
         over, and only waits to be acknowledged.
         """
-        upstreams = self._platform.services[incident.service].depends_on
+        names = self._platform.services[incident.service].depends_on
         if incident.kind is IncidentKind.STANDBY_DOWN:
-            upstreams = (*upstreams, incident.service)
-        down = {
-            i.service
-            for i in self._incidents.current()
-            if i.kind is IncidentKind.PRIMARY_DOWN and i.state is not IncidentState.MITIGATED and i.holds_key
-        }
-        return tuple(u for u in upstreams if u in down)
+            names = (*names, incident.service)
+        standing = [
+            i
+            for i in self._sources.incidents.current()
+            if i.state is not IncidentState.MITIGATED and i.holds_key and i.id != incident.id
+        ]
+        found = ((name, self._down_by(name, standing)) for name in names)
+        return tuple(Upstream(service=name, incident=by) for name, by in found if by is not None)
+
+    def _down_by(self, name: str, standing: Iterable[Incident]) -> int | None:
+        """The incident by which a service does not serve at all: its primary's, or the first of all of it."""
+        mine = [i for i in standing if i.service == name]
+        primary = next((i.id for i in mine if i.kind is IncidentKind.PRIMARY_DOWN), None)
+        service = self._platform.services.get(name)
+        active = {i.name for i in service.instances if i.role is Role.ACTIVE} if service else set()
+        if primary is not None or not active or not active <= {i.instance for i in mine}:
+            return primary
+        return min(i.id for i in mine)
 
     def _frozen_by(self, incident: Incident) -> int | None:
-        for other in self._incidents.current():
+        for other in self._sources.incidents.current():
             if other.service != incident.service or other.state is not IncidentState.ESCALATED:
                 continue
             if other.run is None:
                 continue
-            if self._journal.get(other.run).state is RunState.COMPENSATION_FAILED:
+            if self._sources.journal.get(other.run).state is RunState.COMPENSATION_FAILED:
                 return other.id
         return None
 
@@ -106,6 +221,39 @@ class GuardFactsGatherer:
         since = self._clock.now() - AGENT_SEEN_WITHIN
         seen = any(
             o.target.instance == incident.instance and o.facts.get("agent") is not None
-            for o in self._observations.since(since, incident.service)
+            for o in self._sources.observations.since(since, incident.service)
         )
         return None if seen else incident.instance
+
+    def _possible_loss(self, incident: Incident, service: Service) -> Loss | None:
+        """Policy durability stalls instead, whatever happens: the protocol promotes only what is safe."""
+        settings = service.postgres
+        if incident.kind is not IncidentKind.PRIMARY_DOWN or settings is None:
+            return None
+        cluster = self._cluster(service)
+        if settings.policy is DataPolicy.DURABILITY or cluster is None:
+            return None
+        outcomes = self._sources.observations.since(incident.fault_at - POSITIONS_SINCE, service.name)
+        return possible_loss(outcomes, cluster, incident.fault_at)
+
+    def _cluster(self, service: Service) -> Cluster | None:
+        try:
+            return self._sources.clusters.get(service.name)
+        except KeyError:
+            return None
+
+
+def switched(switches: Iterable[Switch], name: str, service: str) -> Switch | None:
+    """The switch of that name that holds the service: the one of everything before its own."""
+    held = [s for s in switches if s.name == name and s.scope in (EVERYTHING, service)]
+    return min(held, key=lambda s: s.scope, default=None)
+
+
+def gives_way(run: Run, incident: Incident, other: Incident) -> bool:
+    """True when a run that only waits for a person stands in the way of a primary's failover.
+
+    Nothing is begun, so nothing is lost: ``other``, the run's incident, is asked about again afterwards.
+    """
+    waits = run.state is RunState.AWAITING_APPROVAL and run.plan.scope == incident.service
+    primary = IncidentKind.PRIMARY_DOWN
+    return waits and incident.kind is primary and other.kind is not primary and other.id != incident.id
