@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ha_tasks.bootstrap.agents import host_agents
 from ha_tasks.bootstrap.homes import (
     DEFAULT_HOME,
     INVENTORY_FILE,
@@ -14,10 +15,10 @@ from ha_tasks.bootstrap.homes import (
     inventory_path,
     load_inventory,
 )
-from ha_tasks.bootstrap.system import System, host_agents
+from ha_tasks.bootstrap.system import System
 from ha_tasks.inventory import Inventory
 from ha_tasks.ports.dispatch import Dispatch
-from ha_tasks.ports.queues import Queues
+from ha_tasks.ports.queues import DeadLetters, Queues
 from ha_tasks.workflows.facades import BaseRecovery, HighAvailabilityRecoverySystem
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "System",
     "actor_of",
     "assemble",
+    "dead_letters_of",
     "home_of",
     "host_agents",
     "inventory_path",
@@ -48,18 +50,28 @@ def assemble(
     *,
     dispatch: Dispatch | None = None,
     environ: Mapping[str, str] = os.environ,
+    lasting: bool = False,
 ) -> System:
-    """One System for this process; without a ``dispatch`` it sends nothing (see NoDispatch)."""
-    return System(inventory, dispatch or NoDispatch(), environ)
+    """One System for this process; without a ``dispatch`` it sends nothing (see NoDispatch).
+
+    ``lasting``: the process lives on, and may write down later that a message was sent.
+    """
+    return System(inventory, dispatch or NoDispatch(), environ, lasting)
 
 
-def queues_of(inventory: Inventory) -> Queues | None:
-    """The broker's queues, looked at from outside; None for a broker whose queues cannot be read so."""
+def queues_of(inventory: Inventory) -> Queues:
+    """The broker's queues, looked at from outside."""
     # A third of a second to import, and only those who look at queues need it.
-    from ha_tasks.adapters.broker_queues import RedisQueues
+    from ha_tasks.adapters.broker_queues import queues_at
 
-    bare = inventory.broker.bare_url
-    return RedisQueues(inventory.broker_url()) if bare.startswith(("redis:", "rediss:")) else None
+    return queues_at(inventory.broker_url())
+
+
+def dead_letters_of(inventory: Inventory) -> DeadLetters:
+    """What was put aside on the broker."""
+    from ha_tasks.adapters.dead_letters import dead_letters_at
+
+    return dead_letters_at(inventory.broker_url())
 
 
 def recovery_system(

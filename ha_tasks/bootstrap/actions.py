@@ -1,39 +1,77 @@
-"""Every action that a playbook may name."""
+"""Every action that a playbook may name: ours, and those of installed packages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ha_tasks.bootstrap.own_actions import Actions, OwnActions
+from ha_tasks.model.action import Traits
+from ha_tasks.model.platform import ServiceKind
 from ha_tasks.names import ActionName
 from ha_tasks.ports.action import Action
 from ha_tasks.workflows.actions import http, postgres, rejoin
+from ha_tasks.workflows.actions.base import PlainAction
 from ha_tasks.workflows.actions.verify import VerifyService, VerifyTools
 from ha_tasks.workflows.cluster_moves import PostgresTools
 
 
 def actions(
+    http_tools: http.HttpTools, pg_tools: PostgresTools, verify_tools: VerifyTools, own: OwnActions
+) -> Actions:
+    """Every action by its name. The list of ours is closed, and a test says when one is missing."""
+    return Actions({**own.actions, **shipped(http_tools, pg_tools, verify_tools)}, own.faults)
+
+
+HTTP: Mapping[ActionName, type[http.HttpAction]] = {
+    ActionName.TAKE_OUT: http.TakeOut,
+    ActionName.SPARE_IN: http.SpareIn,
+    ActionName.RESTART_INSTANCE: http.RestartInstance,
+    ActionName.PUT_BACK: http.PutBack,
+    ActionName.SPARE_OUT: http.SpareOut,
+}
+POSTGRES: Mapping[ActionName, type[postgres.PostgresAction]] = {
+    ActionName.OPEN_EPOCH: postgres.OpenEpoch,
+    ActionName.ISOLATE_PRIMARY: postgres.IsolatePrimary,
+    ActionName.FENCE_PRIMARY: postgres.FencePrimary,
+    ActionName.REVOKE_STANDBYS: postgres.RevokeStandbys,
+    ActionName.CHOOSE_CANDIDATE: postgres.ChooseCandidate,
+    ActionName.REPOINT_SURVIVORS: postgres.RepointSurvivors,
+    ActionName.PROMOTE_CANDIDATE: postgres.PromoteCandidate,
+    ActionName.ROUTE_WRITES: postgres.RouteWrites,
+    ActionName.COMMIT_PRIMARY: postgres.CommitPrimary,
+    ActionName.CHECKPOINT_PRIMARY: rejoin.CheckpointPrimary,
+    ActionName.REJOIN_NODE: rejoin.RejoinNode,
+    ActionName.AWAIT_STREAMING: rejoin.AwaitStreaming,
+    ActionName.WIDEN_SYNC_SET: rejoin.WidenSyncSet,
+    ActionName.ROUTE_READS: rejoin.RouteReads,
+}
+STEP_LIMIT_S = 60
+LONG_STEP_LIMIT_S = 240
+"""For what moves a whole data directory, or waits until it has caught up."""
+LONG_STEPS = frozenset({ActionName.REJOIN_NODE, ActionName.AWAIT_STREAMING})
+
+
+def shipped(
     http_tools: http.HttpTools, pg_tools: PostgresTools, verify_tools: VerifyTools
 ) -> Mapping[str, Action]:
-    """Every action by its name; the list is closed, and a test says when one is missing."""
+    """The actions of this package."""
     return {
-        ActionName.TAKE_OUT: http.TakeOut(http_tools),
-        ActionName.SPARE_IN: http.SpareIn(http_tools),
-        ActionName.RESTART_INSTANCE: http.RestartInstance(http_tools),
-        ActionName.PUT_BACK: http.PutBack(http_tools),
-        ActionName.SPARE_OUT: http.SpareOut(http_tools),
-        ActionName.OPEN_EPOCH: postgres.OpenEpoch(pg_tools),
-        ActionName.ISOLATE_PRIMARY: postgres.IsolatePrimary(pg_tools),
-        ActionName.FENCE_PRIMARY: postgres.FencePrimary(pg_tools),
-        ActionName.REVOKE_STANDBYS: postgres.RevokeStandbys(pg_tools),
-        ActionName.CHOOSE_CANDIDATE: postgres.ChooseCandidate(pg_tools),
-        ActionName.REPOINT_SURVIVORS: postgres.RepointSurvivors(pg_tools),
-        ActionName.PROMOTE_CANDIDATE: postgres.PromoteCandidate(pg_tools),
-        ActionName.ROUTE_WRITES: postgres.RouteWrites(pg_tools),
-        ActionName.COMMIT_PRIMARY: postgres.CommitPrimary(pg_tools),
-        ActionName.CHECKPOINT_PRIMARY: rejoin.CheckpointPrimary(pg_tools),
-        ActionName.REJOIN_NODE: rejoin.RejoinNode(pg_tools),
-        ActionName.AWAIT_STREAMING: rejoin.AwaitStreaming(pg_tools),
-        ActionName.WIDEN_SYNC_SET: rejoin.WidenSyncSet(pg_tools),
-        ActionName.ROUTE_READS: rejoin.RouteReads(pg_tools),
+        **{name: kind(http_tools) for name, kind in HTTP.items()},
+        **{name: kind(pg_tools) for name, kind in POSTGRES.items()},
         ActionName.VERIFY_SERVICE: VerifyService(verify_tools),
+    }
+
+
+def limit_s(action: ActionName) -> int:
+    """Seconds after which the task of one of our actions is ended."""
+    return LONG_STEP_LIMIT_S if action in LONG_STEPS else STEP_LIMIT_S
+
+
+def shipped_traits() -> Mapping[str, Traits]:
+    """What is known of the actions of this package that a step may name, without any tool of theirs."""
+    kinds = dict.fromkeys(POSTGRES, (ServiceKind.POSTGRES,))
+    classes: Mapping[ActionName, type[PlainAction]] = {**HTTP, **POSTGRES}
+    return {
+        name: Traits(takes=kind.takes, undoes=kind.undoes, limit_s=limit_s(name), kinds=kinds.get(name, ()))
+        for name, kind in classes.items()
     }

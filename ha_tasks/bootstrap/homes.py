@@ -11,6 +11,8 @@ from ha_tasks.inventory import Inventory, load
 
 DEFAULT_HOME = ".ha"
 INVENTORY_FILE = "ha-tasks.toml"
+SERVED_STORE = Path("run", "store-id")
+"""Where a home remembers which store it served."""
 
 
 def home_of(home: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:
@@ -22,6 +24,11 @@ def inventory_path(home: Path, environ: Mapping[str, str] = os.environ) -> Path:
     """Where the inventory is: HA_TASKS_CONFIG, else ``ha-tasks.toml`` in the home."""
     configured = environ.get("HA_TASKS_CONFIG")
     return Path(configured).absolute() if configured else home / INVENTORY_FILE
+
+
+def home_for(inventory: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """The home of a process that was handed that inventory: HA_TASKS_HOME, else where the file is."""
+    return Path(environ.get("HA_TASKS_HOME") or inventory.parent).absolute()
 
 
 def load_inventory(home: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> Inventory:

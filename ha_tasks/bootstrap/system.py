@@ -6,18 +6,25 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 
+from ha_tasks.adapters.audit_heads import HeadFile
 from ha_tasks.adapters.clock import SystemClock
 from ha_tasks.adapters.crash_points import crash_points
 from ha_tasks.adapters.haproxy import HaproxyControl
 from ha_tasks.adapters.host_agent import HostAgents
 from ha_tasks.adapters.http_probe import HttpProber
 from ha_tasks.adapters.lease_keeper import ThreadedLeaseKeeper
+from ha_tasks.adapters.outbox_ticks import OutboxTicks
 from ha_tasks.adapters.paths import HttpPath, PostgresPath
 from ha_tasks.adapters.postgres import SqlPostgresControl
 from ha_tasks.adapters.postgres_probe import PostgresProber
 from ha_tasks.adapters.redis_probe import RedisProber
+from ha_tasks.adapters.served_store import ServedStoreFile
+from ha_tasks.bootstrap import revisions
 from ha_tasks.bootstrap.actions import actions
-from ha_tasks.bootstrap.homes import actor_of
+from ha_tasks.bootstrap.agents import host_agents
+from ha_tasks.bootstrap.homes import SERVED_STORE, actor_of, home_for
+from ha_tasks.bootstrap.own_actions import Actions, OwnActions, own_actions
+from ha_tasks.bootstrap.standby import standby_of
 from ha_tasks.disaster_recovery.data_replication import DataReplication
 from ha_tasks.disaster_recovery.playbooks import load_playbooks
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
@@ -27,7 +34,8 @@ from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.failover.traffic_router import TrafficRouter
 from ha_tasks.inventory import Inventory
 from ha_tasks.model.platform import Platform, ServiceKind
-from ha_tasks.ports.action import Action
+from ha_tasks.model.revision import Revision
+from ha_tasks.model.switch import STOP
 from ha_tasks.ports.balancer import BalancerControl
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.dispatch import Dispatch
@@ -38,14 +46,20 @@ from ha_tasks.store import Store
 from ha_tasks.workflows.actions import http
 from ha_tasks.workflows.actions.verify import VerifyTools
 from ha_tasks.workflows.adoption import Adopter
+from ha_tasks.workflows.approving import Approver
 from ha_tasks.workflows.baseline import LatencyBaseline
 from ha_tasks.workflows.cluster_moves import PostgresTools
 from ha_tasks.workflows.detection import Detection
-from ha_tasks.workflows.guard_facts import GuardFactsGatherer
+from ha_tasks.workflows.guard_facts import GuardFactsGatherer, switched
 from ha_tasks.workflows.observation import Observer
 from ha_tasks.workflows.reconcile import Reconciler
 from ha_tasks.workflows.recovery import DetectAndRecover, IncidentFollower
+from ha_tasks.workflows.revisions import RevisionWatch
+from ha_tasks.workflows.situation import SituationReader
 from ha_tasks.workflows.starting import RunStarter
+from ha_tasks.workflows.store_approval import StoreApproval
+from ha_tasks.workflows.store_watch import AgentMemory, StoreWatch
+from ha_tasks.workflows.witness import Witness
 
 
 class System:
@@ -54,14 +68,46 @@ class System:
     Make it after a fork, never before. It connects to nothing until a part is used.
     """
 
-    def __init__(self, inventory: Inventory, dispatch: Dispatch, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, inventory: Inventory, dispatch: Dispatch, environ: Mapping[str, str], lasting: bool = False
+    ) -> None:
         self.inventory = inventory
         self.platform = inventory.platform
         self.clock: Clock = SystemClock()
         self.actor = actor_of(environ)
-        self.store = Store(inventory.store_url())
-        self._dispatch = dispatch
+        self.store = Store(inventory.store_url(), actor=self.actor)
+        self._dispatch, self._lasting = dispatch, lasting
         self._environ = environ
+        self._older: dict[int, System] = {}
+
+    @cached_property
+    def revision(self) -> RevisionWatch:
+        """Where this process stands among the applied revisions of the inventory."""
+        return RevisionWatch(revisions=self.store.revisions, sha256=self.inventory.sha256, clock=self.clock)
+
+    def apply(self, actor: str, reason: str) -> Revision:
+        """Makes the inventory that is loaded here the applied one, without a question. Idempotent."""
+        now, known = self.clock.now(), self.store.revisions
+        return revisions.apply(self.inventory, known, actor=actor, reason=reason, now=now)
+
+    def under(self, no: int) -> System:
+        """Everything as of that revision, on the same store; this one where it cannot be read here."""
+        if no not in self._older:
+            known = self.store.revisions
+            inventory = revisions.inventory_at(self.inventory, known, no, self._environ)
+            self._older[no] = self if inventory is None else System(inventory, self._dispatch, self._environ)
+            self._older[no].store = self.store
+        return self._older[no]
+
+    @cached_property
+    def audit_heads(self) -> HeadFile:
+        """Heads of the audit chain outside the store."""
+        return HeadFile(self.inventory.audit_heads)
+
+    @cached_property
+    def witness(self) -> Witness:
+        """Writes heads of the audit chain down outside the store."""
+        return Witness(audit=self.store.audit, heads=self.audit_heads, clock=self.clock, actor=self.actor)
 
     @cached_property
     def agents(self) -> HostAgents:
@@ -121,18 +167,18 @@ class System:
     @cached_property
     def planner(self) -> RecoveryPlanner:
         """Incidents -> plans. PlaybookError when a playbook is wrong."""
-        return RecoveryPlanner(self.platform, load_playbooks(self.inventory.playbook_directories))
+        playbooks = load_playbooks(self.inventory.playbook_directories)
+        situation = SituationReader(clusters=self.store.clusters, wanted=self.store.wanted)
+        return RecoveryPlanner(self.platform, playbooks, self.own_actions.traits, situation)
 
     @cached_property
     def guards(self) -> GuardFactsGatherer:
         """What the guards judge by."""
         return GuardFactsGatherer(
             platform=self.platform,
-            journal=self.store.journal,
-            incidents=self.store.incidents,
-            limits=self.store.limits,
-            observations=self.store.observations,
+            sources=self.store,
             clock=self.clock,
+            standing=self.revision.standing,
         )
 
     @cached_property
@@ -169,9 +215,14 @@ class System:
         )
 
     @cached_property
-    def actions(self) -> Mapping[str, Action]:
+    def own_actions(self) -> OwnActions:
+        """The actions of installed packages, and what is wrong with them."""
+        return own_actions(self.inventory, self.clock)
+
+    @cached_property
+    def actions(self) -> Actions:
         """Every action that a playbook may name."""
-        return actions(self._http_tools, self._cluster_tools, self._verify_tools)
+        return actions(self._http_tools, self._cluster_tools, self._verify_tools, self.own_actions)
 
     @cached_property
     def follower(self) -> IncidentFollower:
@@ -200,11 +251,15 @@ class System:
             owner=f"{self.actor}/{os.getpid()}",
             settled=self.follower.settled,
             stopped=self._stopped,
+            held=self.store_watch.held,
             boundary=crash_points(self._environ),
+            standing=self.revision.standing,
+            under=lambda no: self.under(no).orchestrator,
+            ticked=OutboxTicks(journal=journal, clock=self.clock).sent if self._lasting else None,
         )
 
-    def _stopped(self) -> bool:
-        return self.store.limits.switch("stop") is not None
+    def _stopped(self, service: str) -> bool:
+        return switched(self.store.limits.switches(), STOP, service) is not None
 
     @cached_property
     def starter(self) -> RunStarter:
@@ -219,6 +274,26 @@ class System:
             ledger=self.store.ledger,
             clock=self.clock,
             actor=self.actor,
+            held=self.store_watch.held,
+            approval_within_s=self.platform.policies.approval_within_s,
+            standing=self.revision.standing,
+        )
+
+    @cached_property
+    def approver(self) -> Approver:
+        """A person's yes or no to a run that waits for it."""
+        return Approver(
+            policies=self.platform.policies,
+            planner=self.planner,
+            guards=self.guards,
+            orchestrator=self.orchestrator,
+            incidents=self.store.incidents,
+            journal=self.store.journal,
+            ledger=self.store.ledger,
+            clock=self.clock,
+            actor=self.actor,
+            followed=self.follower.follow,
+            standing=self.revision.standing,
         )
 
     @cached_property
@@ -250,9 +325,16 @@ class System:
             ledger=self.store.ledger,
             actor=self.actor,
             stopped=self._stopped,
+            held=lambda: self.store_watch.held() or self.revision.problem(),
         )
         return Observer(
-            platform=self.platform, detection=self.detection, reconciler=reconciler, clock=self.clock
+            platform=self.platform,
+            detection=self.detection,
+            reconciler=reconciler,
+            clock=self.clock,
+            watch=self.store_watch.look,
+            witness=self.witness.look,
+            standby=standby_of(self).look,
         )
 
     @cached_property
@@ -277,6 +359,35 @@ class System:
         """Takes a running cluster into care."""
         return Adopter(tools=self._cluster_tools, journal=self.store.journal)
 
+    @cached_property
+    def agent_memory(self) -> AgentMemory:
+        """What the agents have obeyed."""
+        return AgentMemory(platform=self.platform, nodes=self.agents, units=self.agents)
+
+    @cached_property
+    def store_watch(self) -> StoreWatch:
+        """Whether this store may be acted on."""
+        return StoreWatch(
+            memory=self.agent_memory,
+            identity=self.store.identity,
+            limits=self.store.limits,
+            served=ServedStoreFile(home_for(self.inventory.path, self._environ) / SERVED_STORE),
+            clock=self.clock,
+            actor=self.actor,
+        )
+
+    @cached_property
+    def store_approval(self) -> StoreApproval:
+        """A person's word that this store may be acted on."""
+        return StoreApproval(
+            platform=self.platform,
+            tools=self._cluster_tools,
+            memory=self.agent_memory,
+            watch=self.store_watch,
+            identity=self.store.identity,
+            journal=self.store.journal,
+        )
+
 
 def _cut_backends(platform: Platform) -> set[str]:
     """Where a server that is taken out loses its sessions: a superseded primary must not serve on."""
@@ -285,13 +396,3 @@ def _cut_backends(platform: Platform) -> set[str]:
         for s in platform.services.values()
         if s.kind is ServiceKind.POSTGRES and s.routing is not None
     }
-
-
-def host_agents(inventory: Inventory) -> HostAgents:
-    """The client of every host's agent."""
-    platform = inventory.platform
-    return HostAgents(
-        urls={host.name: host.agent_url for host in platform.hosts.values()},
-        hosts={i.name: i.host for s in platform.services.values() for i in s.instances},
-        key=inventory.agent_key() if platform.hosts else b"",
-    )

@@ -13,6 +13,10 @@ def advice(incident: Incident, run: Run | None, last_event: str) -> str:
         return _while_recovering(incident, run)
     if state is IncidentState.ESCALATED:
         return _when_escalated(incident)
+    if state is IncidentState.AWAITING_APPROVAL:
+        return _when_asked(incident)
+    if state is IncidentState.SUPPRESSED and incident.parent is not None:
+        return f"wait: what it depends on is recovered first; see: ha-tasks incidents {incident.parent}"
     if state is IncidentState.BLOCKED:
         return _when_blocked(incident, last_event)
     return _PLAIN.get(state, f"read its story: ha-tasks incidents {incident.id}")
@@ -29,12 +33,22 @@ _PLAIN = {
 
 def _while_recovering(incident: Incident, run: Run | None) -> str:
     number = run.id if run is not None else incident.run
-    return f"wait and watch: ha-tasks run {number}; end it between two steps: ha-tasks switch stop"
+    end = f"ha-tasks switch off {incident.service}"
+    return f"wait and watch: ha-tasks run {number}; end it between two steps: {end}"
+
+
+def _when_asked(incident: Incident) -> str:
+    return (
+        f"look at what would be done: ha-tasks run {incident.run}; "
+        f"then say yes: ha-tasks approve {incident.run}; or no: ha-tasks approve {incident.run} --reject"
+    )
 
 
 def _when_escalated(incident: Incident) -> str:
+    """Healthy again, it holds its key no more: a new failure is a new incident."""
     see = f"see what failed: ha-tasks run {incident.run}; " if incident.run is not None else ""
-    return f"{see}mend it by hand, then: ha-tasks ack I-{incident.id}"
+    mend = "mend it by hand, then" if incident.holds_key else "it is healthy again; once you know why"
+    return f"{see}{mend}: ha-tasks ack I-{incident.id}"
 
 
 def _when_blocked(incident: Incident, last_event: str) -> str:

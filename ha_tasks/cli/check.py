@@ -46,7 +46,7 @@ def command(session: Session, file: Path | None, connect: bool) -> int:
     found: tuple[Answer, ...] = ()
     if connect and inventory is not None and not faults:
         found = answers(inventory.platform, _lines(inventory))
-    remarks = strangers(shelf.playbooks, inventory.platform) if inventory else ()
+    remarks = (*strangers(shelf.playbooks, inventory.platform), *_broken_actions()) if inventory else ()
     content: Json = {
         "file": str(path),
         "ok": not faults and all(answer.ok for answer in found),
@@ -60,6 +60,13 @@ def command(session: Session, file: Path | None, connect: bool) -> int:
     if faults:
         return BAD_FILE
     return 0 if content["ok"] else UNREACHABLE
+
+
+def _broken_actions() -> tuple[str, ...]:
+    """What is wrong with the names of one's own actions; what they do is for `playbook lint`."""
+    from ha_tasks.bootstrap.own_actions import offered
+
+    return tuple(str(fault) for fault in offered()[1])
 
 
 def _summary(inventory: Inventory | None) -> str:
@@ -76,6 +83,7 @@ def _summary(inventory: Inventory | None) -> str:
 def _lines(inventory: Inventory) -> Lines:
     """The ways to the servers. What keeps the system from being put together is told by each of them."""
     from ha_tasks.bootstrap import assemble, queues_of
+    from ha_tasks.cli.store_checks import store_answers
 
     system, queues = assemble(inventory), queues_of(inventory)
 
@@ -96,6 +104,7 @@ def _lines(inventory: Inventory) -> Lines:
         entry=entry,
         broker=None if queues is None else lambda: queues.backlogs([]),
         store=system.store.ping,
+        store_faults=lambda: store_answers(system),
     )
 
 

@@ -5,7 +5,7 @@ Each answer is a row: what was asked, whether it is well, what it said, and what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -41,11 +41,13 @@ class Lines:
     entry: Callable[[Service], object]
     broker: Callable[[], object] | None
     store: Callable[[], object]
+    store_faults: Callable[[], Iterable[Answer]] = tuple
 
 
 def answers(platform: Platform, lines: Lines) -> tuple[Answer, ...]:
     """Every answer; all are asked side by side, so it takes as long as the slowest."""
     questions: list[Callable[[], Sequence[Answer]]] = [
+        lambda: list(lines.store_faults()),
         lambda: [_asked("store", lines.store, "is [store] right, and does its server run?")],
         lambda: _broker(lines),
         lambda: _instances(platform, lines),
@@ -119,7 +121,7 @@ _BY_WORD = (
         "put the right password where {key}.password leads",
     ),
     (("pg_hba", "no encryption"), "let {key}.user in: pg_hba.conf of that server"),
-    (("role ", "grant "), "create the role {key}.user and: GRANT pg_monitor TO it"),
+    (("role ", "grant "), "create the role {key}.user as ha_tasks/privileges/cluster-roles.sql does"),
     (("database ",), "is {key}.database right?"),
 )
 _BY_KIND = {

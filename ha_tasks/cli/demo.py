@@ -19,8 +19,8 @@ from ha_tasks.errors import UsageError
 def command(session: Session, detach: bool, stop: bool, purge: bool) -> int:
     """Start, or stop, a whole platform with its guardian on this machine.
 
-    PostgreSQL with two standbys, a cache, three HTTP services, HAProxy, broker, workers, beat, Flower and
-    metrics: all real, all on loopback, for development only. Ctrl-C ends it.
+    PostgreSQL with two standbys, a cache, three HTTP services, HAProxy, broker, workers, two beats, Flower
+    and metrics: all real, all on loopback, for development only. Ctrl-C ends it.
     """
     if purge and not stop:
         raise UsageError("--purge goes with --stop: ha-tasks demo --stop --purge")

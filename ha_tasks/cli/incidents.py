@@ -10,6 +10,7 @@ import click
 
 from ha_tasks.cli.advice import advice
 from ha_tasks.cli.lines import DIM, HEAD, Line, columns, moment, since, span, state
+from ha_tasks.cli.numbers import HOW_MANY
 from ha_tasks.cli.session import Records, Session, pass_session, with_home, with_json
 from ha_tasks.errors import UsageError
 from ha_tasks.model.incident import Incident
@@ -18,9 +19,7 @@ from ha_tasks.model.plain import Json
 
 @click.command("incidents")
 @click.argument("number", required=False, metavar="[N]")
-@click.option(
-    "--limit", default=20, show_default=True, type=click.IntRange(1), help="How many of the latest."
-)
+@click.option("--limit", default=20, show_default=True, type=HOW_MANY, help="How many of the latest.")
 @with_home
 @with_json
 @pass_session
@@ -36,7 +35,7 @@ def command(session: Session, number: str | None, limit: int) -> None:
 
 def numbered(text: str) -> int:
     """``7`` or ``I-7``; UsageError for anything else."""
-    found = re.fullmatch(r"(?:I-?)?(\d+)", text, re.IGNORECASE)
+    found = re.fullmatch(r"(?:I-?)?(\d{1,18})", text, re.IGNORECASE)
     if found is None:
         raise UsageError(f'"{text}" is no incident; write its number: 7 or I-7')
     return int(found.group(1))
@@ -57,6 +56,8 @@ def described(incident: Incident) -> Json:
         "mitigated_at": incident.mitigated_at and incident.mitigated_at.isoformat(),
         "resolved_at": incident.resolved_at and incident.resolved_at.isoformat(),
         "run": incident.run,
+        "parent": incident.parent,
+        "lasts": incident.holds_key,
     }
 
 
@@ -108,7 +109,7 @@ def list_lines(content: Json) -> Iterator[Line]:
 def _took(incident: Json, now: str) -> str:
     """From the fault to service again; while it lasts, how long already."""
     ended = incident["mitigated_at"] or incident["resolved_at"]
-    return since(incident["fault_at"], ended) if ended else f"{since(incident['fault_at'], now)}..."
+    return since(incident["fault_at"], ended) if ended else f"{since(incident['fault_at'], now)} so far"
 
 
 def story_lines(content: Json) -> Iterator[Line]:
@@ -116,9 +117,11 @@ def story_lines(content: Json) -> Iterator[Line]:
     incident, now = content["incident"], content["at"]
     yield [(f"I-{incident['id']}", HEAD), " ", state(incident["state"]), f"  {incident['summary']}"]
     yield [
-        f"{incident['kind']} of {incident['service']}, down since {moment(incident['fault_at'], now)} UTC, "
+        f"{incident['kind']} of {incident['service']}, since {moment(incident['fault_at'], now)} UTC, "
         f"took {_took(incident, now)}"
     ]
+    if incident["parent"] is not None:
+        yield [f"it waits, or waited, for I-{incident['parent']}: ha-tasks incidents {incident['parent']}"]
     if incident["run"] is not None:
         yield [f"recovery: ha-tasks run {incident['run']}"]
     yield []

@@ -28,7 +28,7 @@ def command(session: Session) -> None:
     _write_new(path, template(), 0o644)
     click.echo(f"wrote {path}")
     click.echo(f"wrote {key}: the agents on the hosts need the same file" if made else f"kept {key}")
-    click.echo("next: put your names and addresses in, then: ha-tasks check")
+    click.echo("next: put your names and addresses in, then: ha-tasks check, then: ha-tasks apply")
 
 
 def _write_key(path: Path) -> bool:

@@ -22,6 +22,7 @@ _STYLES: Mapping[str, str] = {
     **dict.fromkeys(
         ("blocked", "unknown", "compensating", "failing", "INCONCLUSIVE", "kept", "undone"), WARN
     ),
+    **dict.fromkeys(("suppressed", "awaiting_approval"), WARN),
     **dict.fromkeys(("unavailable", "failed", "escalated", "compensation_failed", "FAIL"), BAD),
     **dict.fromkeys(("rolled_back", "aborted", "undo_failed", "paused", "refused", "timeout", "error"), BAD),
 }
@@ -29,7 +30,12 @@ _STYLES: Mapping[str, str] = {
 
 def state(word: str) -> Part:
     """A state in the colour of what it means."""
-    return (word, _STYLES.get(word, ""))
+    return (word, style_of(word))
+
+
+def style_of(word: str) -> str:
+    """The style of a state; empty for a word that is none."""
+    return _STYLES.get(word, "")
 
 
 def text_of(line: Line) -> str:
@@ -53,13 +59,16 @@ def show(lines: Iterable[Line]) -> None:
 
 
 def columns(heads: Sequence[str], rows: Sequence[Sequence[Part]]) -> list[Line]:
-    """A table: every column as wide as its widest cell, the heads dim; nothing without rows."""
+    """A table: every column but the last as wide as its widest cell, the heads dim; nothing without rows.
+
+    Blanks behind the last one would be empty lines on a narrow terminal.
+    """
     if not rows:
         return []
     table: list[Sequence[Part]] = [[(head, DIM) for head in heads], *rows]
-    widths = [max(len(text_of([row[i]])) for row in table) for i in range(len(heads))]
+    widths = [max(len(text_of([row[i]])) for row in table) for i in range(len(heads) - 1)]
     return [
-        [padded for cell, width in zip(row, widths, strict=True) for padded in _padded(cell, width)]
+        [*(part for cell, width in zip(row, widths, strict=False) for part in _padded(cell, width)), row[-1]]
         for row in table
     ]
 

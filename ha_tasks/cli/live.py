@@ -32,7 +32,6 @@ def watch_home(home: Path, ended: threading.Event) -> None:
 def show_live(look: Callable[[], Json], ended: threading.Event | None = None) -> None:
     """Shows what ``look`` answers until the event is set (or Ctrl-C). A look that fails is shown, too."""
     over = ended or threading.Event()
-    # Its lines are cut at the right edge: one that wraps would shift all below it with each change.
     with Live(console=Console(highlight=False), auto_refresh=False, redirect_stdout=False) as live:
         while not over.is_set():
             live.update(_picture(look), refresh=True)
@@ -44,8 +43,8 @@ def _picture(look: Callable[[], Json]) -> Text:
         shown = list(live_lines(look()))
     except HaTasksError as error:
         shown = [[("not to be seen now: ", WARN), str(error)]]
-    text = Text("\n", no_wrap=True, overflow="ellipsis")
-    return text.join([Text.assemble(*line) for line in shown])
+    # What does not fit goes on below: cut off, an instance that is down would be out of sight at 80 columns.
+    return Text("\n").join([Text.assemble(*line) for line in shown])
 
 
 def live_lines(content: Json) -> Iterator[Line]:

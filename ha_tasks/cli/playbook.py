@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,15 +11,18 @@ import click
 from ha_tasks.cli.lines import BAD, DIM, GOOD, HEAD, WARN, Line, columns, span
 from ha_tasks.cli.session import Session, pass_session, with_home, with_json
 from ha_tasks.errors import PlaybookError, UsageError
+from ha_tasks.model.action import Traits
 from ha_tasks.model.fault import closest
 from ha_tasks.model.plain import Json
-from ha_tasks.model.playbook import Playbook
+from ha_tasks.model.playbook import Approval, Playbook
 
 if TYPE_CHECKING:
     from ha_tasks.inventory import Inventory
 
 
 @click.group("playbook")
+@with_home
+@with_json
 def command() -> None:
     """List, show and check playbooks: the shipped ones, and those of the inventory's directories."""
 
@@ -48,33 +51,51 @@ def show(session: Session, name: str) -> None:
 
 
 @command.command("lint")
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, metavar="[FILE|DIR]...", type=click.Path(path_type=Path))
 @with_home
 @with_json
 @pass_session
 def lint(session: Session, files: Sequence[Path]) -> int:
-    """Say every fault of FILES, else of every playbook. Exit status 2 when there is one."""
-    from ha_tasks.disaster_recovery.playbooks import SHIPPED, read_files, read_playbooks, slow, strangers
+    """Say what would go wrong with FILES and the playbooks in DIRs, else with every playbook.
+
+    Each finding with its file, step and mending. Exit status 2 when one of them is an error; warnings
+    are for a person to judge. With an inventory, what it describes is looked at too.
+    """
+    from ha_tasks.disaster_recovery.lint import errors, findings
+    from ha_tasks.disaster_recovery.playbooks import SHIPPED, read_files, read_playbooks
 
     inventory = _inventory(session)
-    missing = [str(file) for file in files if not file.is_file()]
-    if missing:
-        raise PlaybookError(f"{missing[0]} is no file; name a playbook (*.toml)")
     own = inventory.playbook_directories if inventory else ()
-    shelf = read_files(files) if files else read_playbooks((SHIPPED, *own))
-    remarks = (
-        (*strangers(shelf.playbooks, inventory.platform), *slow(shelf.playbooks, inventory.platform))
-        if inventory
-        else ()
-    )
+    shelf = read_files(_expanded(files)) if files else read_playbooks((SHIPPED, *own))
+    found = findings(shelf, _traits(inventory), inventory.platform if inventory else None)
+    wrong = errors(found)
     content: Json = {
-        "ok": not shelf.faults,
+        "ok": not wrong,
         "playbooks": [playbook.name for playbook in shelf.playbooks],
-        "faults": [fault.to_json() for fault in shelf.faults],
-        "remarks": list(remarks),
+        "errors": len(wrong),
+        "findings": [finding.to_json() for finding in found],
     }
     session.result(content, lint_lines)
-    return 2 if shelf.faults else 0
+    return 2 if wrong else 0
+
+
+def _expanded(paths: Sequence[Path]) -> list[Path]:
+    """Every file, and every playbook of each directory. PlaybookError for what is neither."""
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise PlaybookError(f"{missing[0]} is no file and no directory; name a playbook (*.toml)")
+    return [file for path in paths for file in (sorted(path.glob("*.toml")) if path.is_dir() else [path])]
+
+
+def _traits(inventory: Inventory | None) -> Mapping[str, Traits]:
+    """Every action. Without an inventory one's own cannot be made, so their arguments are not judged."""
+    from ha_tasks.adapters.clock import SystemClock
+    from ha_tasks.bootstrap.actions import shipped_traits
+    from ha_tasks.bootstrap.own_actions import offered, own_actions
+
+    if inventory is not None:
+        return {**shipped_traits(), **own_actions(inventory, SystemClock()).traits}
+    return {**shipped_traits(), **{name: Traits(provider=o.provider) for name, o in offered()[0].items()}}
 
 
 def _inventory(session: Session) -> Inventory | None:
@@ -108,6 +129,8 @@ def described(playbook: Playbook) -> Json:
             "cooldown_s": playbook.guards.cooldown_s,
             "min_healthy": playbook.guards.min_healthy,
             "max_targets": playbook.guards.max_targets,
+            "max_share": playbook.guards.max_share,
+            "approval": str(playbook.guards.approval),
         },
         "steps": [
             {
@@ -157,6 +180,8 @@ def show_lines(content: Json) -> Iterator[Line]:
     ]
     guards, verify = content["guards"], content["verify"]
     yield [f"cool-down {span(guards['cooldown_s'])}, other healthy instances needed: {guards['min_healthy']}"]
+    if guards["approval"] == Approval.ALWAYS:
+        yield [("every run waits for a person: ha-tasks approve", WARN)]
     yield from columns(
         ["STEP", "ACTION", "ON THE WAY BACK", "LIMIT", "ATTEMPTS", "NEEDS"],
         [
@@ -175,11 +200,12 @@ def _undo(step: Json) -> str:
 
 
 def lint_lines(content: Json) -> Iterator[Line]:
-    """Each fault, then each remark."""
-    for fault in content["faults"]:
-        where = f"{fault['file']}: {fault['key']}" if fault["key"] else fault["file"]
-        yield [(where, BAD), f": {fault['problem']}; {fault['mending']}"]
-    for remark in content["remarks"]:
-        yield [("note: ", WARN), remark]
+    """A line for each finding, errors first."""
+    for found in content["findings"]:
+        where = f"{found['file']}: step {found['step']}" if found["step"] else found["file"]
+        style = WARN if found["level"] == "warning" else BAD
+        yield [(f"{found['level']}: ", style), f"{where}: {found['what']}; {found['mending']}"]
     if content["ok"]:
         yield [("ok", GOOD), f": {', '.join(content['playbooks'])}"]
+    else:
+        yield [(f"{content['errors']} to mend", BAD)]

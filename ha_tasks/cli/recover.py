@@ -2,67 +2,192 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from ha_tasks.cli.lines import BAD, GOOD, Line
-from ha_tasks.cli.plan import service_of
+from ha_tasks.cli.lines import BAD, GOOD, Line, show
+from ha_tasks.cli.numbers import seconds
+from ha_tasks.cli.plan import service_of, shown, subject
+from ha_tasks.cli.plan_view import SHORT, changed, changed_lines, short
 from ha_tasks.cli.runs import brief
-from ha_tasks.cli.session import Session, pass_session, with_home, with_json
-from ha_tasks.errors import DeadlineExceeded, Refused
-from ha_tasks.model.incident import IncidentState
+from ha_tasks.cli.session import Session, pass_session, person, with_home, with_json
+from ha_tasks.cli.shown_plans import keep, recall
+from ha_tasks.errors import DeadlineExceeded, PlaybookError, Refused
+from ha_tasks.model.incident import Incident, IncidentState
 from ha_tasks.model.plain import Json
+from ha_tasks.model.plan_hash import hash_word, is_named, plan_hash
 from ha_tasks.model.run import TERMINAL, Run, RunState
 from ha_tasks.model.verdict import Verdict, VerdictState
 
 if TYPE_CHECKING:
     from ha_tasks.bootstrap import System
     from ha_tasks.model.platform import Service
+    from ha_tasks.model.playbook import Plan
     from ha_tasks.ports.clock import Clock
     from ha_tasks.ports.repositories import Journal
 
 JUDGE_WITHIN_S = 5.0
 PICKED_UP_WITHIN_S = 5.0
 LOOK_EVERY_S = 0.2
+STUCK = (
+    IncidentState.BLOCKED,
+    IncidentState.SUPPRESSED,
+    IncidentState.AWAITING_APPROVAL,
+    IncidentState.ESCALATED,
+)
+"""States in which an incident gets no further by itself."""
 
 
 @click.command("recover")
 @click.argument("service")
+@click.option("--plan", "word", metavar="HASH", help="Run this plan and no other; 8 digits of it will do.")
+@click.option("--ask", is_flag=True, help="Show the plan and ask before it begins.")
 @click.option("--local", is_flag=True, help="Take every step in this process: needs no broker and no worker.")
-@click.option("--within", "within_s", default=300.0, show_default=True, help="Seconds to wait for the end.")
+@click.option(
+    "--within",
+    "within_s",
+    type=seconds,
+    default=300.0,
+    show_default=True,
+    help="Seconds to wait for the end.",
+)
 @with_home
 @with_json
 @pass_session
-def command(session: Session, service: str, local: bool, within_s: float) -> int:
-    """Look at SERVICE now and recover what has failed; the guards are asked as always.
+def command(
+    session: Session, *, service: str, word: str | None, ask: bool, local: bool, within_s: float
+) -> int:
+    """Look at SERVICE now and recover what has failed. Maintenance, a cool-down and a promotion that was
+    only just now do not keep it back, as they do what starts by itself; all other guards are asked.
+
+    On a terminal the plan is shown in short before it begins. With --plan only that plan is run: when it
+    would be another one by now, the difference is shown and, on a terminal, asked about.
 
     Exit status 0: healthy, or recovered and verified. 1: it failed, or it is in doubt. 3: a guard
-    refused.
+    refused, or the plan of --plan is another one or has nothing to mend.
     """
+    wanted = None if word is None else hash_word(word)
     system = session.system(sending=not local)
     about = service_of(system.platform, service)
-    if local:
-        content = system.detect_and_recover(service, within_s=within_s).to_json()
-        refused = None if content["success"] else _refusal(system, about)
-    else:
-        content, refused = _by_workers(session, system, about, within_s)
+    verdicts = _judged(system, about)
+    if wanted is None:
+        wanted = _announced(session, system, about, verdicts, ask=ask)
+    begun = _begun(session, system, about, verdicts, wanted)
+    if begun is None:
+        return Refused.exit_status
+    runs, wanted = begun
+    content, refused = _recovered(session, system, about, runs, wanted, within_s=within_s, local=local)
+    if refused is None and word is not None and not runs:
+        refused = f"plan {word} was not run: {content['message']}; nothing was changed"
     if refused is not None:
         raise Refused(refused)
     session.result(content, lines)
     return 0 if content["success"] else 1
 
 
-def _by_workers(
-    session: Session, system: System, service: Service, within_s: float
+def _announced(
+    session: Session, system: System, service: Service, verdicts: tuple[Verdict, ...], *, ask: bool
+) -> str | None:
+    """Shows the plan in short on a terminal; the hash that was agreed to, when it was asked for."""
+    if not ask and not on_terminal(session):
+        return None
+    found = _expected(system, service, verdicts)
+    if found is None:
+        return None
+    incident, plan = found
+    if on_terminal(session):
+        show(short(shown(system, service, incident, plan)))
+    if not ask:
+        return None
+    if not click.confirm(f"run plan {plan_hash(plan)[:SHORT]}?", err=session.as_json):
+        raise Refused("it was not agreed to; nothing was changed")
+    return plan_hash(plan)
+
+
+def _expected(
+    system: System, service: Service, verdicts: tuple[Verdict, ...]
+) -> tuple[Incident, Plan] | None:
+    """What would be started now; None when nothing would, or a run is under way."""
+    failed = [v.target.instance for v in verdicts if v.state is VerdictState.FAILED]
+    if not failed or _active(system, service):
+        return None
+    primary = system.detection.primary_of(service)
+    instance = primary if primary in failed else failed[0]
+    incident = subject(service, system.store.incidents.current(), primary, instance, system.clock.now())
+    try:
+        return incident, system.planner.create_recovery_plan(incident)
+    except PlaybookError:  # what follows escalates it, and says so
+        return None
+
+
+def _begun(
+    session: Session, system: System, service: Service, verdicts: tuple[Verdict, ...], wanted: str | None
+) -> tuple[tuple[Run, ...], str | None] | None:
+    """The runs to be watched and the hash that was agreed to; None: the plan is another one by now."""
+    while True:
+        found = system.detection.react(verdicts, only=wanted, asked_by=person())
+        if wanted is None or found.started or not found.others:
+            runs = found.started or _active(system, service)
+            _must_be(runs, wanted)
+            return runs, wanted
+        wanted = _agreed_anew(session, wanted, found.others[0])
+        if wanted is None:
+            return None
+        verdicts = _judged(system, service)
+
+
+def _agreed_anew(session: Session, wanted: str, now: Plan) -> str | None:
+    """Shows what has changed since that plan; on a terminal, the new hash when it is agreed to."""
+    report = changed(recall(session.root, wanted), now)
+    keep(session.root, now)
+    if not on_terminal(session):
+        text = f"the plan is another one now: {report['hash']}; nothing was changed"
+        content: Json = {"success": False, "message": text, "services_recovered": [], "runs": []}
+        session.result({**content, "plan": report}, lambda _: changed_lines(report))
+        return None
+    show(changed_lines(report))
+    if not click.confirm(f"run plan {report['hash'][:SHORT]} instead?"):
+        raise Refused("it was not agreed to; nothing was changed")
+    return str(report["hash"])
+
+
+def on_terminal(session: Session) -> bool:
+    """True when a person reads and can answer."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and not session.as_json
+
+
+def _active(system: System, service: Service) -> tuple[Run, ...]:
+    return tuple(run for run in system.store.journal.active() if run.plan.service == service.name)
+
+
+def _must_be(runs: tuple[Run, ...], wanted: str | None) -> None:
+    for run in runs:
+        if wanted is not None and not is_named(run.plan, wanted):
+            raise Refused(
+                f"run {run.id} is under way by another plan, {plan_hash(run.plan)[:SHORT]}; "
+                f"watch it: ha-tasks run {run.id}"
+            )
+
+
+def _recovered(
+    session: Session,
+    system: System,
+    service: Service,
+    runs: tuple[Run, ...],
+    wanted: str | None,
+    *,
+    within_s: float,
+    local: bool,
 ) -> tuple[Json, str | None]:
-    """Starts what is to be started, and watches the workers take it through. (result, refusal)"""
-    verdicts = _judged(system, service)
-    started = system.detection.react(verdicts).started
-    runs = started or tuple(run for run in system.store.journal.active() if run.plan.service == service.name)
+    """Takes the runs to their end in this process, or watches the workers do it. (result, refusal)"""
     if not runs:
-        return _nothing_started(system, service, verdicts)
+        return _nothing_started(system, service, system.detection.judge([service]))
+    if local:
+        result = system.detect_and_recover(service.name, judge_within_s=0.0, within_s=within_s, only=wanted)
+        return result.to_json(), None
     ended = [watched(session, system.store.journal, system.clock, run, within_s) for run in runs]
     good = all(run.state is RunState.SUCCEEDED for run in ended)
     content: Json = {
@@ -102,10 +227,10 @@ def _nothing_started(
 def _refusal(system: System, service: Service) -> str | None:
     """What stands in the way of an incident of the service; None when nothing does."""
     for incident in system.store.incidents.current():
-        blocked = incident.state in (IncidentState.BLOCKED, IncidentState.ESCALATED) and incident.holds_key
+        blocked = incident.state in STUCK and incident.holds_key
         if incident.service == service.name and blocked:
             last = system.store.incidents.timeline(incident.id)[-1]
-            return f"I-{incident.id} is {incident.state}: {last.text}"
+            return f"I-{incident.id} is {incident.state}: {last.text.removeprefix(f'{incident.state}: ')}"
     return None
 
 
@@ -122,6 +247,8 @@ def watched(session: Session, journal: Journal, clock: Clock, run: Run, within_s
         if where != told:
             session.tell(f"run {run.id} {run.state}: {where}")
             told = where
+        if run.fence == 0 and run.approval_until is not None and run.approved_by is None:
+            raise Refused(f"run {run.id} waits for a person's yes; give it: ha-tasks approve {run.id}")
         if run.fence == 0 and waited > PICKED_UP_WITHIN_S:
             raise DeadlineExceeded(
                 f"no worker has taken run {run.id} up; start the workers, "

@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import click
 
@@ -23,16 +24,25 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "doctor": ("doctor", "Which server programs were found, and what mends what is missing."),
     "init": ("init", "Write a commented ha-tasks.toml to begin with."),
     "check": ("check", "Say every fault of ha-tasks.toml and of the playbooks; --connect asks the servers."),
+    "apply": (
+        "apply",
+        "Show what ha-tasks.toml changes and touches, then make it the applied one.",
+    ),
     "status": ("status", "What is broken, since when, what is being done, what you can do."),
     "incidents": ("incidents", "The latest incidents, or one with its story."),
     "run": ("runs", "A recovery: its steps, what became of them, every attempt."),
     "plan": ("plan", "What a recovery of a service would do now; changes nothing."),
     "recover": ("recover", "Look at a service and recover what has failed; --local needs no broker."),
     "drill": ("drill", "Rehearse a disaster on the demo platform, measure it and judge it."),
-    "ack": ("ack", "Acknowledge an incident (I-7), or end the cool-downs of a service."),
-    "switch": ("switch", "Stop the automation, let it only observe, or let it act."),
+    "approve": ("approve", "Say yes, or no, to a recovery that waits for a person."),
+    "ack": ("ack", "Acknowledge an incident (I-7), or end a service's cool-downs; put back what is healthy."),
+    "switch": ("switch", "Switch the automation off, let it only observe, or let it act."),
+    "maintenance": ("maintenance", "Announce, list and end times in which nothing is recovered by itself."),
+    "broker": ("broker", "What the broker has put aside: messages that no worker could take."),
     "playbook": ("playbook", "List, show and check playbooks."),
     "adopt": ("adopt", "Take a running PostgreSQL cluster into care: from then on a failover may follow."),
+    "store": ("store", "Whether the state store may be acted on, and a person's word that it may."),
+    "audit": ("audit", "Who did what to what; and verify that nothing of that record was changed."),
     "migrate": ("migrate", "Bring the tables of the state store to this version."),
 }
 """Command -> its module and what it is for. A module is imported when its command is asked for."""
@@ -76,6 +86,7 @@ class LazyGroup(click.Group):
 def root(ctx: click.Context, home: str | None, debug: bool) -> None:
     """ha-tasks: detects failures, recovers, verifies, rolls back."""
     ctx.obj = Session(home=home, debug=debug)
+    ctx.call_on_close(ctx.obj.close)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -85,7 +96,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     try:
         status = root.main(args=list(arguments), prog_name="ha-tasks", standalone_mode=False)
-    except (click.ClickException, click.Abort, KeyboardInterrupt, HaTasksError, OSError) as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last one who can tell it in words
         return _ended_by(error, debug="--debug" in arguments)
     return status if isinstance(status, int) else 0
 
@@ -104,12 +115,24 @@ def _ended_by(error: BaseException, *, debug: bool) -> int:
             return 0
         case OSError():
             text, status = _said(error), 1
-        case _:
+        case click.Abort() | KeyboardInterrupt():
             return INTERRUPTED
+        case _:
+            text, status = _fault(error), 1
     if debug:
         traceback.print_exception(error)
     click.echo(f"ha-tasks: {text}", err=True)
     return status
+
+
+def _fault(error: BaseException) -> str:
+    """What nobody foresaw, with the place in our own code from which it came."""
+    ours = [f for f in traceback.extract_tb(error.__traceback__) if "ha_tasks" in Path(f.filename).parts]
+    where = f" ({Path(ours[-1].filename).name}:{ours[-1].lineno})" if ours else ""
+    return (
+        f"a fault of ha-tasks itself: {type(error).__name__}: {error}{where}; "
+        "what was begun stands in: ha-tasks status; for a report: ha-tasks --debug ..."
+    )
 
 
 def _said(error: OSError) -> str:

@@ -8,15 +8,17 @@ from datetime import datetime
 import click
 
 from ha_tasks.cli.lines import BAD, DIM, HEAD, Line, columns, moment, span, state
+from ha_tasks.cli.numbers import NUMBER
 from ha_tasks.cli.session import Records, Session, pass_session, with_home, with_json
 from ha_tasks.errors import UsageError
 from ha_tasks.model.plain import Json
-from ha_tasks.model.run import TERMINAL, Phase, Run, Step
+from ha_tasks.model.plan_hash import plan_hash
+from ha_tasks.model.run import TERMINAL, Phase, Run, RunState, Step
 from ha_tasks.ports.repositories import Attempt
 
 
 @click.command("run")
-@click.argument("number", type=int, required=False, metavar="[N]")
+@click.argument("number", type=NUMBER, required=False, metavar="[N]")
 @with_home
 @with_json
 @pass_session
@@ -50,6 +52,9 @@ def brief(run: Run) -> Json:
 def _where(run: Run) -> str:
     if run.state in TERMINAL:
         return "ended"
+    if run.state is RunState.AWAITING_APPROVAL:
+        until = f"{run.approval_until:%H:%M:%S} UTC" if run.approval_until else "somebody comes"
+        return f"waits for a person until {until}: ha-tasks approve {run.id}"
     verb = "undoing" if run.phase is Phase.UNDO else "at"
     who = f" by {run.lease_owner}" if run.lease_owner else ", waits for a worker"
     return f"{verb} step {run.position} of {len(run.steps)} {run.current.planned.id}{who}"
@@ -68,6 +73,7 @@ def one(store: Records, number: int, now: datetime) -> Json:
             "version": run.plan.version,
             "sha256": run.plan.sha256,
             "summary": run.plan.summary,
+            "plan_hash": plan_hash(run.plan),
             "phase": str(run.phase),
             "mode": run.mode,
             "requested_by": run.requested_by,
@@ -85,6 +91,7 @@ def _step(step: Step) -> Json:
         "no": step.no,
         "id": step.planned.id,
         "action": str(step.action),
+        "provider": step.planned.provider,
         "state": str(step.state),
         "attempts": step.attempts,
         "seconds": seconds,
@@ -138,6 +145,7 @@ def lines(content: Json) -> Iterator[Line]:
     about = f"I-{run['incident']}, " if run["incident"] is not None else ""
     began = moment(run["created_at"], now)
     yield [f"{about}{run['mode']}, asked for by {run['requested_by']} at {began} UTC: {run['reason']}"]
+    yield [("plan ", DIM), run["plan_hash"][:12]]
     yield [run["where"] if run["ended_at"] is None else f"ended {moment(run['ended_at'], now)} UTC"]
     if run["error"]:
         yield [(run["error"], BAD)]
@@ -168,7 +176,7 @@ def _outcome(step: Json) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    return value is not None and not isinstance(value, list | dict)
+    return value not in (None, "") and not isinstance(value, list | dict)
 
 
 def _plainly(value: object) -> object:

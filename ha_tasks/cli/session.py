@@ -7,21 +7,35 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
 from ha_tasks.cli.lines import Line, show
+from ha_tasks.errors import HaTasksError
 
 if TYPE_CHECKING:
     from ha_tasks.bootstrap import System
     from ha_tasks.inventory import Inventory
     from ha_tasks.model.plain import Json
+    from ha_tasks.ports.dispatch import Dispatch
+    from ha_tasks.ports.identity import StoreIdentity
+    from ha_tasks.ports.leadership import Leadership
     from ha_tasks.ports.ledger import Ledger
     from ha_tasks.ports.limits import Limits
-    from ha_tasks.ports.repositories import Clusters, DrillBook, Incidents, Journal, Observations
+    from ha_tasks.ports.maintenance import MaintenanceBook
+    from ha_tasks.ports.repositories import (
+        Clusters,
+        DrillBook,
+        Incidents,
+        Journal,
+        Observations,
+        WantedServers,
+    )
+    from ha_tasks.ports.revisions import Revisions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -55,8 +69,33 @@ class Records(Protocol):
         ...
 
     @property
+    def maintenance(self) -> MaintenanceBook:
+        """Maintenance windows."""
+        ...
+
+    @property
+    def wanted(self) -> WantedServers:
+        """What the balancers should look like."""
+        ...
+
+    @property
     def ledger(self) -> Ledger:
         """States, scores, workers."""
+        ...
+
+    @property
+    def leadership(self) -> Leadership:
+        """Who leads what."""
+        ...
+
+    @property
+    def identity(self) -> StoreIdentity:
+        """Which store it is, and whether it is acted on."""
+        ...
+
+    @property
+    def revisions(self) -> Revisions:
+        """Applied revisions of the inventory."""
         ...
 
     @property
@@ -72,6 +111,7 @@ class Session:
     home: str | None = None
     debug: bool = False
     as_json: bool = False
+    assembled: list[System] = field(default_factory=list, repr=False)
 
     @property
     def root(self) -> Path:
@@ -95,12 +135,23 @@ class Session:
         from ha_tasks.bootstrap import assemble
 
         inventory = self.inventory()
-        if not sending:
-            return assemble(inventory)
-        from ha_tasks.tasks.app import make_app
-        from ha_tasks.tasks.dispatch import CeleryDispatch
+        dispatch: Dispatch | None = None
+        if sending:
+            from ha_tasks.tasks.app import make_app
+            from ha_tasks.tasks.dispatch import CeleryDispatch
 
-        return assemble(inventory, dispatch=CeleryDispatch(make_app(inventory.broker_url())))
+            dispatch = CeleryDispatch(make_app(inventory.broker_url()))
+        self.assembled.append(assemble(inventory, dispatch=dispatch))
+        return self.assembled[-1]
+
+    def close(self) -> None:
+        """Writes down outside the store how far the audit chain came. Why a store that is away does not
+        answer has been told by the command itself.
+        """
+        for system in self.assembled:
+            with suppress(HaTasksError):
+                system.witness.look(at_once=True)
+            system.store.dispose()
 
     def result(self, content: Json, lines: Callable[[Json], Iterable[Line]]) -> None:
         """Prints a result: as JSON with its ``schema``, else as lines for a person."""

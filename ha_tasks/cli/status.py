@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING
 import click
 
 from ha_tasks.cli.advice import advice
+from ha_tasks.cli.apply import standing_lines
 from ha_tasks.cli.incidents import described as incident_described
 from ha_tasks.cli.lines import BAD, DIM, GOOD, HEAD, WARN, Line, Part, columns, moment, since, span, state
+from ha_tasks.cli.maintenance import described as maintenance_described
+from ha_tasks.cli.maintenance import open_lines
 from ha_tasks.cli.runs import brief as run_brief
 from ha_tasks.cli.session import Records, Session, pass_session, with_home, with_json
+from ha_tasks.cli.switch import engaged, switch_line
 from ha_tasks.errors import BrokerUnreachable
 from ha_tasks.model.cluster import Cluster
 from ha_tasks.model.incident import IncidentState
+from ha_tasks.model.leadership import BEAT
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import ManagedBy, Platform, Service, ServiceKind
-from ha_tasks.model.probe import ProbeOutcome
-from ha_tasks.names import Queue
+from ha_tasks.model.probe import OutcomeKind, ProbeOutcome
+from ha_tasks.model.run import RunState
+from ha_tasks.names import STORE_WATCH, Queue
 from ha_tasks.ports.queues import Queues
 
 if TYPE_CHECKING:
@@ -78,11 +84,16 @@ def gathered(platform: Platform, store: Records, now: datetime) -> Json:
     return {
         "platform": platform.name,
         "at": now.isoformat(),
+        "store_held": store.identity.read().held,
+        "revision": store.revisions.place("")[1],
         "switches": {name: store.limits.switch(name) for name in ("stop", "observe")},
+        "engaged": engaged(store),
+        "maintenance": [maintenance_described(w, now) for w in store.maintenance.standing(now)],
         "services": [_service(service, store, outcomes, now) for service in platform.services.values()],
         "incidents": incidents,
         "runs": [run_brief(run) for run in runs.values()],
         "events": _events(store),
+        "beat": _beat(store, now),
         "workers": [
             {
                 "name": worker.name,
@@ -90,10 +101,19 @@ def gathered(platform: Platform, store: Records, now: datetime) -> Json:
                 "queues": list(worker.queues),
                 "pid": worker.pid,
                 "seen_s": (now - worker.heartbeat_at).total_seconds(),
+                "revision": worker.revision,
             }
             for worker in workers
         ],
     }
+
+
+def _beat(store: Records, now: datetime) -> Json:
+    """Which of those that beat acts; None: nobody, or one that has not renewed its lease for long."""
+    lease = store.leadership.look(BEAT)
+    if lease is None or now - lease.lease_until > SEEN_WITHIN:
+        return {"acting": None, "fence": None if lease is None else lease.fence}
+    return {"acting": lease.holder or None, "fence": lease.fence}
 
 
 def _events(store: Records) -> list[Json]:
@@ -217,30 +237,57 @@ def lines(content: Json) -> Iterator[Line]:
     yield from _service_lines(content["services"], now)
     yield []
     yield from _worker_lines(content["workers"])
+    yield _beat_line(content["beat"])
     yield from queue_lines(content)
 
 
+def _held_lines(content: Json) -> Iterator[Line]:
+    """Whatever keeps recoveries back: the store, a switch, a window, a person who has not said yes."""
+    if content["store_held"]:
+        yield [("nothing acts: ", BAD), content["store_held"]]
+    for switch in content["engaged"]:
+        if not (switch["by"] == STORE_WATCH and content["store_held"]):
+            yield switch_line(switch, content["at"])
+    yield from open_lines(content["maintenance"], content["at"])
+    for run in content["runs"]:
+        if run["state"] == RunState.AWAITING_APPROVAL:
+            yield [(f"run {run['id']} ({run['playbook']} of {run['service']}) {run['where']}", BAD)]
+
+
 def _headline(content: Json) -> Iterator[Line]:
-    ill = [s for s in content["services"] if s["state"] in NOT_WELL]
+    ill = [f"{s['name']} {how}" for s in content["services"] if (how := _ill(s))]
     urgent = [i["id"] for i in content["incidents"] if i["state"] == IncidentState.ESCALATED]
     verdict: Part = ("all services are available", GOOD)
     if ill:
-        verdict = (", ".join(f"{s['name']} is {s['state']}" for s in ill), BAD)
+        verdict = (", ".join(ill), BAD)
     yield [(content["platform"], HEAD), f"  {moment(content['at'])} UTC  ", verdict]
     if urgent:
         yield [(f"a person is needed for {', '.join(f'I-{each}' for each in urgent)}", BAD)]
-    for name, who in content["switches"].items():
-        if who is not None:
-            yield [(f"switch {name} is engaged by {who}", WARN), ": nothing is recovered; ha-tasks switch on"]
-    if not any(w["seen_s"] <= SILENT_AFTER_S for w in content["workers"]):
+    yield from _held_lines(content)
+    seen = [w for w in content["workers"] if w["seen_s"] <= SILENT_AFTER_S]
+    yield from standing_lines(content["revision"], seen)
+    if not seen:
         yield [("no worker has reported lately", BAD), ": nothing is watched or recovered; start the workers"]
+
+
+def _ill(service: Json) -> str:
+    """What is wrong with it, '' when nothing is. What nobody has seen well lately is not called available."""
+    seen = {instance["seen"] for instance in service["instances"]}
+    if seen == {None}:
+        return "is not watched"
+    if service["state"] in NOT_WELL:
+        return f"is {service['state']}"
+    if seen == {str(OutcomeKind.ERROR)}:
+        return f"answers us with an error only: {service['instances'][0]['detail']}"
+    return ""
 
 
 def _incident_lines(incident: Json, runs: Sequence[Json], now: str) -> Iterator[Line]:
     ended = incident["state"] in ("mitigated", "escalated")
     yield []
     yield [(f"I-{incident['id']}", HEAD), " ", state(incident["state"]), f"  {incident['summary']}"]
-    yield [f"     down since {moment(incident['fault_at'], now)} ({since(incident['fault_at'], now)})"]
+    began = f"since {moment(incident['fault_at'], now)} ({since(incident['fault_at'], now)})"
+    yield [f"     down {began}" if incident["lasts"] else f"     {began}, healthy again meanwhile"]
     for run in runs:
         if run["id"] == incident["run"]:
             yield [f"     run {run['id']} {run['playbook']}: ", state(run["state"]), f", {run['where']}"]
@@ -301,6 +348,12 @@ def _worker_lines(workers: Sequence[Json]) -> Iterator[Line]:
     )
 
 
+def _beat_line(beat: Json) -> Line:
+    if beat["acting"] is None:
+        return ["beat: ", ("nobody acts", BAD), ", so nothing is sent on schedule; start two"]
+    return [f"beat: {beat['acting']} acts, fence {beat['fence']}"]
+
+
 def queue_lines(content: Json) -> Iterator[Line]:
     """A line for each queue in which something stands."""
     if content.get("broker_trouble"):
@@ -311,6 +364,5 @@ def queue_lines(content: Json) -> Iterator[Line]:
         yield ["queues: empty"]
     for queue in waiting:
         oldest = "" if queue["oldest_s"] is None else f", the oldest for {span(queue['oldest_s'])}"
-        yield [
-            f"queue {queue['queue']}: {queue['waiting']} waiting{oldest}, {queue['unacked']} being worked on"
-        ]
+        taken = "" if queue["unacked"] is None else f", {queue['unacked']} being worked on"
+        yield [f"queue {queue['queue']}: {queue['waiting']} waiting{oldest}{taken}"]

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
+from ha_tasks.model.action import is_own_name
 from ha_tasks.model.fault import closest
 from ha_tasks.model.incident import IncidentKind
 from ha_tasks.model.platform import ServiceKind
@@ -32,11 +33,21 @@ class OneOf:
 
 _INCIDENTS, _KINDS, _TYPES = OneOf(IncidentKind), OneOf(ServiceKind), OneOf(RecoveryType)
 # Verification is the end of every run; a playbook only sets its gates.
-_ACTIONS = OneOf(action for action in ActionName if action is not ActionName.VERIFY_SERVICE)
+SHIPPED_ACTIONS = OneOf(action for action in ActionName if action is not ActionName.VERIFY_SERVICE)
+
+
+def known_action(value: str) -> str:
+    """One of ours, or a name that one's own may have: whether that is installed here is judged later.
+
+    A package that is missing on one machine must not make every other playbook unreadable there.
+    """
+    return value if is_own_name(value) else SHIPPED_ACTIONS(value)
+
+
 IncidentWord = Annotated[str, AfterValidator(_INCIDENTS), WithJsonSchema(_INCIDENTS.schema)]
 KindWord = Annotated[str, AfterValidator(_KINDS), WithJsonSchema(_KINDS.schema)]
 TypeWord = Annotated[str, AfterValidator(_TYPES), WithJsonSchema(_TYPES.schema)]
-ActionWord = Annotated[str, AfterValidator(_ACTIONS), WithJsonSchema(_ACTIONS.schema)]
+ActionWord = Annotated[str, AfterValidator(known_action), WithJsonSchema(SHIPPED_ACTIONS.schema)]
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -66,12 +77,18 @@ class GuardsTable(Table):
         default=1, ge=0, description="Other instances of the service that must be healthy."
     )
     max_targets: int = Field(default=1, ge=1, description="Instances that one run may be about.")
+    max_share: float = Field(
+        default=0.34, gt=0, le=1, description="Share of the service that may be out at a time; always one."
+    )
+    approval: Literal["never", "always"] = Field(
+        default="never", description="`always`: a run waits for `ha-tasks approve` before it begins."
+    )
 
 
 class StepTable(Table):
     """One step; in the order of the file as far as `needs` allows."""
 
-    action: ActionWord = Field(description="What is done; one of the actions below.")
+    action: ActionWord = Field(description="What is done: one of the actions below, or one's own.")
     id: Identifier | None = Field(default=None, description="Name of the step; left out: the action's.")
     needs: list[str] = Field(default_factory=list, description="Ids of steps that must be done before.")
     args: dict[str, str] = Field(

@@ -11,18 +11,19 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from ha_tasks.disaster_recovery.playbook_schema import PlaybookFile, StepTable
+from ha_tasks.disaster_recovery.playbook_schema import GuardsTable, PlaybookFile, StepTable
 from ha_tasks.errors import PlaybookError
 from ha_tasks.model.fault import Fault, closest, faults_of
 from ha_tasks.model.incident import IncidentKind
 from ha_tasks.model.platform import Platform, ServiceKind
 from ha_tasks.model.playbook import (
+    Approval,
     GuardSettings,
     Match,
     Playbook,
@@ -36,6 +37,7 @@ SHIPPED = Path(__file__).parent.parent / "playbooks"
 LOOKUPS = ("incident.instance", "incident.service", "incident.kind")
 """What ``${...}`` in an argument may look up. There is no other expression."""
 
+_Read: TypeAlias = tuple[PlaybookFile | None, Playbook | None, tuple[Fault, ...]]
 LOOKUP = re.compile(r"\$\{([^}]*)\}?")
 _OF_POSTGRES = (IncidentKind.PRIMARY_DOWN, IncidentKind.STANDBY_DOWN)
 
@@ -46,6 +48,8 @@ class Shelf:
 
     playbooks: tuple[Playbook, ...]
     faults: tuple[Fault, ...]
+    tables: Mapping[Path, PlaybookFile] = field(default_factory=dict)
+    """Every file that has the shape of a playbook, also with faults."""
 
 
 def load_playbooks(directories: Sequence[Path] = ()) -> tuple[Playbook, ...]:
@@ -65,14 +69,17 @@ def read_playbooks(directories: Sequence[Path]) -> Shelf:
 def read_files(files: Sequence[Path]) -> Shelf:
     """Reads these files and judges them one by one and side by side."""
     playbooks: dict[Path, Playbook] = {}
+    tables: dict[Path, PlaybookFile] = {}
     faults: list[Fault] = []
     for file in files:
-        playbook, wrong = _read(file)
+        table, playbook, wrong = _read(file)
         faults += wrong
+        if table is not None:
+            tables[file] = table
         if playbook is not None:
             playbooks[file] = playbook
     faults += _rivals(playbooks)
-    return Shelf(playbooks=tuple(playbooks.values()), faults=tuple(faults))
+    return Shelf(playbooks=tuple(playbooks.values()), faults=tuple(faults), tables=tables)
 
 
 def specificity(match: Match) -> tuple[bool, bool]:
@@ -90,45 +97,33 @@ def strangers(playbooks: Sequence[Playbook], platform: Platform) -> tuple[str, .
     )
 
 
-def slow(playbooks: Sequence[Playbook], platform: Platform) -> tuple[str, ...]:
-    """Playbooks whose time limits add up to more than an objective: only drills show whether it is met."""
-    return tuple(
-        f"{playbook.name}: its limits add up to {longest:.0f} s, the objective of {service.name} is "
-        f"{service.rto_s:.0f} s: have drills prove that it is faster"
-        for playbook in playbooks
-        for service in platform.services.values()
-        if playbook.match.service in (None, service.name)
-        and playbook.match.kind in (None, service.kind)
-        and playbook.match.incident is not IncidentKind.STANDBY_DOWN
-        and (longest := _longest(playbook)) > service.rto_s
-    )
+def longest_s(table: PlaybookFile) -> float:
+    """Seconds that its limits add up to, each step taken once, and the health gate."""
+    return sum(step.timeout_s for step in table.step) + table.verify.within_s
 
 
-def _longest(playbook: Playbook) -> float:
-    return sum(step.timeout_s for step in playbook.steps) + playbook.verify.within_s
-
-
-def _read(file: Path) -> tuple[Playbook | None, tuple[Fault, ...]]:
+def _read(file: Path) -> _Read:
     try:
         body = file.read_bytes()
         content = tomllib.loads(body.decode("utf-8"))
     except OSError as error:
-        return None, (_fault(file, "", f"cannot be read: {error.strerror}", "mend its permissions"),)
+        return None, None, (_fault(file, "", f"cannot be read: {error.strerror}", "mend its permissions"),)
     except UnicodeDecodeError:
-        return None, (_fault(file, "", "is no text", "save it as UTF-8"),)
+        return None, None, (_fault(file, "", "is no text", "save it as UTF-8"),)
     except tomllib.TOMLDecodeError as error:
-        return None, (_fault(file, "", f"is no TOML: {error}", "mend that line"),)
+        return None, None, (_fault(file, "", f"is no TOML: {error}", "mend that line"),)
     return _judged(file, body, content)
 
 
-def _judged(file: Path, body: bytes, content: Mapping[str, Any]) -> tuple[Playbook | None, tuple[Fault, ...]]:
+def _judged(file: Path, body: bytes, content: Mapping[str, Any]) -> _Read:
     try:
         table = PlaybookFile.model_validate(content)
     except ValidationError as error:
         schema = PlaybookFile.model_json_schema(by_alias=True)
-        return None, faults_of(error.errors(), schema=schema, content=content, file=str(file))
+        return None, None, faults_of(error.errors(), schema=schema, content=content, file=str(file))
     faults = tuple(_misfits(file, table))
-    return (None if faults else _playbook(table, hashlib.sha256(body).hexdigest())), faults
+    playbook = None if faults else _playbook(table, hashlib.sha256(body).hexdigest())
+    return table, playbook, faults
 
 
 def _misfits(file: Path, table: PlaybookFile) -> Iterator[Fault]:
@@ -143,13 +138,13 @@ def _misfits(file: Path, table: PlaybookFile) -> Iterator[Fault]:
 
 
 def _misfit_steps(file: Path, steps: Sequence[StepTable]) -> Iterator[Fault]:
-    ids = [_id(step) for step in steps]
+    ids = [step_id(step) for step in steps]
     for twice in sorted(name for name, count in Counter(ids).items() if count > 1):
         yield _fault(file, f"step.{twice}.id", "is the id of two steps", "give each its own id")
     for step in steps:
         yield from _misfit_step(file, step, ids)
     try:
-        graphlib.TopologicalSorter({_id(step): step.needs for step in steps}).prepare()
+        graphlib.TopologicalSorter({step_id(step): step.needs for step in steps}).prepare()
     except graphlib.CycleError as error:
         circle = list(reversed(error.args[1]))
         text = f"goes round in a circle: {' needs '.join(circle)}"
@@ -159,14 +154,16 @@ def _misfit_steps(file: Path, steps: Sequence[StepTable]) -> Iterator[Fault]:
 def _misfit_step(file: Path, step: StepTable, ids: Sequence[str]) -> Iterator[Fault]:
     for need in step.needs:
         if need not in ids:
-            known = [name for name in ids if name != _id(step)]
-            yield _fault(file, f"step.{_id(step)}.needs", f'there is no step "{need}"', closest(need, known))
+            known = [name for name in ids if name != step_id(step)]
+            yield _fault(
+                file, f"step.{step_id(step)}.needs", f'there is no step "{need}"', closest(need, known)
+            )
     for name, value in step.args.items():
         for word in LOOKUP.findall(value):
             if word not in LOOKUPS or f"${{{word}}}" not in value:
                 remedy = f"write one of {', '.join(f'${{{lookup}}}' for lookup in LOOKUPS)}"
                 yield _fault(
-                    file, f"step.{_id(step)}.args.{name}", f"${{{word}}} cannot be looked up", remedy
+                    file, f"step.{step_id(step)}.args.{name}", f"${{{word}}} cannot be looked up", remedy
                 )
 
 
@@ -190,7 +187,8 @@ def _fault(file: Path, key: str, problem: str, mending: str) -> Fault:
     return Fault(file=str(file), key=key, problem=problem, mending=mending)
 
 
-def _id(step: StepTable) -> str:
+def step_id(step: StepTable) -> str:
+    """Its id: its action's name unless it has one of its own."""
     return step.id or step.action
 
 
@@ -207,7 +205,7 @@ def _playbook(table: PlaybookFile, sha256: str) -> Playbook:
             service=match.service,
         ),
         steps=tuple(_step(step) for step in table.step),
-        guards=GuardSettings(**table.guards.model_dump()),
+        guards=_guards(table.guards),
         verify=VerifySettings(**table.verify.model_dump()),
         mitigates=table.mitigates,
         priority=table.priority,
@@ -215,9 +213,13 @@ def _playbook(table: PlaybookFile, sha256: str) -> Playbook:
     )
 
 
+def _guards(table: GuardsTable) -> GuardSettings:
+    return GuardSettings(**{**table.model_dump(), "approval": Approval(table.approval)})
+
+
 def _step(table: StepTable) -> PlaybookStep:
     return PlaybookStep(
-        id=_id(table),
+        id=step_id(table),
         action=action_named(table.action),
         needs=tuple(table.needs),
         args=dict(table.args),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ha_tasks.disaster_recovery.playbooks import LOOKUP, specificity
 from ha_tasks.errors import PlaybookError
+from ha_tasks.model.action import Traits, is_own_name
+from ha_tasks.model.fault import closest
 from ha_tasks.model.incident import Incident
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import ManagedBy, Platform, Service
@@ -19,16 +21,29 @@ from ha_tasks.model.playbook import (
 )
 from ha_tasks.names import ActionName
 
+NOT_OFFERED = Traits(missing="no installed package offers it; install the one that does")
 VERIFY_MARGIN_S = 15.0
 """Beyond the health gate's time: what the data gate and the performance gate may take."""
 
 
 class RecoveryPlanner:
-    """Pure: the same incident gives the same plan, until platform or playbooks change."""
+    """The same incident gives the same plan, until platform, playbooks or situation change. Reads only."""
 
-    def __init__(self, platform: Platform, playbooks: Sequence[Playbook]) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        playbooks: Sequence[Playbook],
+        own: Mapping[str, Traits] | None = None,
+        situation: Callable[[Service], Json] = lambda _: {},
+    ) -> None:
+        """``own``: one's own actions that are offered here; None: they are not judged.
+
+        ``situation``: what stands in SQL about a service that decides what the steps do.
+        """
         self._platform = platform
         self._playbooks = tuple(playbooks)
+        self._own = own
+        self._situation = situation
 
     def match(self, incident: Incident) -> Playbook:
         """The most specific playbook for the incident, then the one of the highest priority.
@@ -49,12 +64,29 @@ class RecoveryPlanner:
             )
         return max(fitting, key=lambda playbook: (specificity(playbook.match), playbook.priority))
 
-    def create_recovery_plan(self, incident: Incident) -> Plan:
+    def create_recovery_plan(self, incident: Incident, playbook: str | None = None) -> Plan:
         """The plan for the incident: every step with its arguments, in order, and verification last.
 
-        Raises PlaybookError as ``match`` does.
+        ``playbook``: by that one, instead of the one that ``match`` finds. Raises PlaybookError as ``match``
+        does, and when that playbook does not exist or is for something else.
         """
-        playbook = self.match(incident)
+        matched = self.match(incident)
+        return self.plan_of(matched if playbook is None else self._named(playbook, incident), incident)
+
+    def _named(self, name: str, incident: Incident) -> Playbook:
+        known = {playbook.name: playbook for playbook in self._playbooks}
+        if name not in known:
+            raise PlaybookError(f'there is no playbook "{name}"; {closest(name, known)}')
+        if not _fits(known[name], incident, self._service(incident)):
+            raise PlaybookError(f"{name} is not for {incident.kind} of {incident.service}")
+        return known[name]
+
+    def plan_of(self, playbook: Playbook, incident: Incident) -> Plan:
+        """The plan of that playbook for the incident. PlaybookError when it needs an action that is not here.
+
+        No other playbook takes its place then: what the right one would have done, a person decides.
+        """
+        self._must_be_here(playbook)
         steps = [*in_order(playbook.steps), _verification(playbook)]
         return Plan(
             service=incident.service,
@@ -64,11 +96,35 @@ class RecoveryPlanner:
             sha256=playbook.sha256,
             recovery_type=playbook.recovery_type,
             targets=(incident.instance,) if incident.instance else (),
-            steps=tuple(_planned(no, step, incident) for no, step in enumerate(steps, start=1)),
+            steps=tuple(self._planned(no, step, incident) for no, step in enumerate(steps, start=1)),
             guards=playbook.guards,
             verify=playbook.verify,
             mitigates=playbook.mitigates,
             summary=f"{playbook.name} v{playbook.version} for {incident.instance}: {playbook.summary}",
+            situation=self._situation(self._service(incident)),
+        )
+
+    def _must_be_here(self, playbook: Playbook) -> None:
+        for step in playbook.steps:
+            if self._own is None or not is_own_name(step.action):
+                continue
+            why = self._own.get(step.action, NOT_OFFERED).missing
+            if why:
+                raise PlaybookError(f"{playbook.name}: step {step.id}: action {step.action}: {why}")
+
+    def _planned(self, no: int, step: PlaybookStep, incident: Incident) -> PlannedStep:
+        args: Json = {name: _looked_up(value, incident) for name, value in step.args.items()}
+        traits = (self._own or {}).get(step.action)
+        return PlannedStep(
+            no=no,
+            id=step.id,
+            action=step.action,
+            args=args,
+            undo=step.undo,
+            timeout_s=step.timeout_s,
+            attempts=step.attempts,
+            point_of_no_return=step.point_of_no_return,
+            provider="" if traits is None else traits.provider,
         )
 
     def _service(self, incident: Incident) -> Service:
@@ -112,20 +168,6 @@ def _verification(playbook: Playbook) -> PlaybookStep:
         action=ActionName.VERIFY_SERVICE,
         undo=UndoPolicy.KEEP,
         timeout_s=playbook.verify.within_s + VERIFY_MARGIN_S,
-    )
-
-
-def _planned(no: int, step: PlaybookStep, incident: Incident) -> PlannedStep:
-    args: Json = {name: _looked_up(value, incident) for name, value in step.args.items()}
-    return PlannedStep(
-        no=no,
-        id=step.id,
-        action=step.action,
-        args=args,
-        undo=step.undo,
-        timeout_s=step.timeout_s,
-        attempts=step.attempts,
-        point_of_no_return=step.point_of_no_return,
     )
 
 

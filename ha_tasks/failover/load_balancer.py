@@ -13,7 +13,7 @@ from ha_tasks.model.balancer import Drift, ServerState, ServerStatus, WantedServ
 from ha_tasks.model.platform import Instance, Routing, Service, ServiceKind
 from ha_tasks.ports.balancer import BalancerControl
 from ha_tasks.ports.clock import Clock
-from ha_tasks.ports.repositories import WantedServers
+from ha_tasks.ports.repositories import Reign, WantedServers, Warrant
 
 T = TypeVar("T")
 ServerKey = tuple[str, str]
@@ -47,15 +47,22 @@ class LoadBalancer:
         self._silent: frozenset[str] = frozenset()
 
     def want(
-        self, changes: Mapping[ServerKey, ServerState], reason: str, *, shut_sessions: bool = False
+        self,
+        changes: Mapping[ServerKey, ServerState],
+        reason: str,
+        *,
+        shut_sessions: bool = False,
+        under: Warrant | Reign | None = None,
     ) -> tuple[str, ...]:
         """Records what is wanted, then sets it on every balancer, what is taken out first.
 
         ``shut_sessions`` ends the sessions of every server that goes to maintenance. Answers the balancers
         that did not take it: ``reconcile`` sets them later. Raises BalancerUnreachable when none took it
         and BalancerError when one refused; the record stands in both cases. Idempotent; converges.
+        Fenced when it is done ``under`` a run's warrant or a cluster's epoch: StaleFence or StaleEpoch, and
+        nothing is changed.
         """
-        rows = latest(self._wanted.want(changes, reason, self._clock.now()))
+        rows = latest(self._wanted.want(changes, reason, self._clock.now(), under))
         missed: tuple[str, ...] = ()
         for _ in range(MOST_PUSHES):
             pushed = [rows[key] for key in changes]
@@ -82,7 +89,7 @@ class LoadBalancer:
         return tuple(repaired)
 
     def remove_unhealthy_instance(
-        self, service: Service, instance: Instance, *, hung: bool = False
+        self, service: Service, instance: Instance, *, hung: bool = False, under: Warrant | None = None
     ) -> tuple[str, ...]:
         """Takes an instance out of every backend of its service. Converges.
 
@@ -95,9 +102,12 @@ class LoadBalancer:
         if not database and not others_to_serve(service, instance, self._wanted.all()):
             raise Refused(f"{instance.name} is the last instance of {service.name}")
         changes = {(backend, instance.name): ServerState.MAINT for backend in _backends(routing)}
-        return self.want(changes, f"{instance.name} is unhealthy", shut_sessions=hung or database)
+        reason = f"{instance.name} is unhealthy"
+        return self.want(changes, reason, shut_sessions=hung or database, under=under)
 
-    def add_healthy_instance(self, service: Service, instance: Instance) -> tuple[str, ...]:
+    def add_healthy_instance(
+        self, service: Service, instance: Instance, *, under: Warrant | None = None
+    ) -> tuple[str, ...]:
         """Puts an instance into rotation. Converges. A PostgreSQL node only for reads: who takes the
         writes is the TrafficRouter's to say.
         """
@@ -106,7 +116,8 @@ class LoadBalancer:
         backend = routing.read_backend if database else routing.backend
         if backend is None:
             return ()
-        return self.want({(backend, instance.name): ServerState.READY}, f"{instance.name} is healthy")
+        changes = {(backend, instance.name): ServerState.READY}
+        return self.want(changes, f"{instance.name} is healthy", under=under)
 
     def is_up(self, backend: str, server: str) -> bool:
         """True when it is ready and its check is good on every balancer that answers.
@@ -121,7 +132,7 @@ class LoadBalancer:
         """Sessions on that server, over the balancers that answer. Raises BalancerUnreachable."""
         return sum(s.sessions for s in self._statuses(backend, server).values() if s is not None)
 
-    def drain(self, backend: str, server: str, deadline_s: float) -> bool:
+    def drain(self, backend: str, server: str, deadline_s: float, *, under: Warrant | None = None) -> bool:
         """No new sessions; once the last has ended, or after the deadline, into maintenance. Converges.
 
         Sessions that are left then go on. False when there were some, or when somebody else wanted
@@ -129,12 +140,12 @@ class LoadBalancer:
         """
         key = (backend, server)
         until = self._clock.monotonic() + deadline_s
-        self.want({key: ServerState.DRAIN}, f"{server} is drained")
+        self.want({key: ServerState.DRAIN}, f"{server} is drained", under=under)
         while (left := self.sessions(backend, server)) and self._clock.monotonic() < until:
             self._clock.pause(POLL_S)
         if latest(self._wanted.all())[key].state is not ServerState.DRAIN:
             return False
-        self.want({key: ServerState.MAINT}, f"{server} is drained")
+        self.want({key: ServerState.MAINT}, f"{server} is drained", under=under)
         return left == 0
 
     def _push(self, rows: Iterable[WantedServer], shut_sessions: bool) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from ha_tasks.errors import UsageError
 from ha_tasks.failover.load_balancer import LoadBalancer
 from ha_tasks.model.balancer import ServerState
 from ha_tasks.model.platform import Instance, Routing, Service
+from ha_tasks.ports.repositories import Reign, Warrant
 
 
 class TrafficRouter:
@@ -20,16 +21,21 @@ class TrafficRouter:
     def __init__(self, load_balancer: LoadBalancer) -> None:
         self._load_balancer = load_balancer
 
-    def route_writes(self, service: Service, node: str) -> tuple[str, ...]:
+    def route_writes(
+        self, service: Service, node: str, *, under: Warrant | Reign | None = None
+    ) -> tuple[str, ...]:
         """Exactly one server ready; the others in maintenance, with their sessions ended, before that."""
         backend, changes = _routing(service).backend, _only(service, {node})
         return self._load_balancer.want(
             {(backend, name): state for name, state in changes.items()},
             f"{node} takes the writes of {service.name}",
             shut_sessions=True,
+            under=under,
         )
 
-    def route_reads(self, service: Service, nodes: Collection[str]) -> tuple[str, ...]:
+    def route_reads(
+        self, service: Service, nodes: Collection[str], *, under: Warrant | None = None
+    ) -> tuple[str, ...]:
         """Exactly these servers ready for reads; sessions on the others may end by themselves.
 
         Without a node, or without a backend for reads, nothing is changed: the balancer's own checks
@@ -41,11 +47,13 @@ class TrafficRouter:
         return self._load_balancer.want(
             {(backend, name): state for name, state in changes.items()},
             f"{', '.join(sorted(nodes))} serve the reads of {service.name}",
+            under=under,
         )
 
-    def isolate(self, service: Service, node: str) -> tuple[str, ...]:
+    def isolate(self, service: Service, node: str, *, under: Warrant | None = None) -> tuple[str, ...]:
         """Takes a node out of writes and reads, and ends its sessions; nobody is put in its place."""
-        return self._load_balancer.remove_unhealthy_instance(service, _nodes(service, {node})[node])
+        instance = _nodes(service, {node})[node]
+        return self._load_balancer.remove_unhealthy_instance(service, instance, under=under)
 
 
 def _only(service: Service, nodes: Collection[str]) -> dict[str, ServerState]:

@@ -8,7 +8,7 @@ silence of the observers is never taken for the death of what they observe.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
@@ -129,8 +129,15 @@ class FailureDetector:
         primary: str,
         seen: Mapping[str, Mapping[str, Sequence[ProbeOutcome]]],
     ) -> Verdict:
-        """A standby that runs must also follow; while the primary is away, it cannot."""
+        """A standby that runs must also follow; while the primary is away, it cannot.
+
+        One that answers us with an error, as the primary does, is no reason to touch it: what both refuse
+        is us (a password that was changed), and nothing could be mended without the primary's word.
+        """
         verdict = self._instance(service, name, seen[name])
+        if verdict.state is VerdictState.FAILED and _answer_alike(seen[name], seen[primary]):
+            text = f"answers as the primary does: {_last_error(seen[name])}"
+            return replace(verdict, state=VerdictState.SUSPECT, evidence=text)
         if verdict.state is not VerdictState.HEALTHY:
             return verdict
         for judge, after, text in (
@@ -189,6 +196,17 @@ def _first_failure(outcomes: Sequence[ProbeOutcome]) -> datetime | None:
             break
         first = outcome.sent_at
     return first
+
+
+def _answer_alike(*nodes: Mapping[str, Sequence[ProbeOutcome]]) -> bool:
+    """Every node, at every vantage, answers with an error now: it lives, and says no."""
+    return all(
+        node and all(outcomes[-1].kind is OutcomeKind.ERROR for outcomes in node.values()) for node in nodes
+    )
+
+
+def _last_error(by_vantage: Mapping[str, Sequence[ProbeOutcome]]) -> str:
+    return next(iter(by_vantage.values()))[-1].detail
 
 
 def _writable(outcome: ProbeOutcome) -> bool:

@@ -15,6 +15,7 @@ from ha_tasks.model.cluster import ClusterState
 from ha_tasks.model.health import ServiceHealth, ServiceState, instance_score, service_health
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, incident_key
 from ha_tasks.model.platform import Platform, Service, ServiceKind
+from ha_tasks.model.playbook import Plan
 from ha_tasks.model.probe import ProbeOutcome
 from ha_tasks.model.run import Run
 from ha_tasks.model.verdict import Verdict, VerdictState
@@ -24,7 +25,7 @@ from ha_tasks.ports.ledger import Ledger
 from ha_tasks.ports.limits import Limits
 from ha_tasks.ports.repositories import Clusters, Incidents, Observations
 from ha_tasks.recovery.failure_detector import FailureDetector
-from ha_tasks.workflows.starting import WAITING, Order, RunStarter
+from ha_tasks.workflows.starting import WAITING, Answer, Order, RunStarter
 
 LOOK_BACK_S = 15.0
 """Outcomes older than this say nothing about now."""
@@ -39,6 +40,8 @@ class Finding:
     verdicts: tuple[Verdict, ...]
     incidents: tuple[Incident, ...]
     started: tuple[Run, ...]
+    others: tuple[Plan, ...] = ()
+    """Plans that were not started, because only another one might be."""
 
 
 class Detection:
@@ -98,8 +101,14 @@ class Detection:
             verdicts += [_scored(v, service, mine, now) for v in whole]
         return tuple(verdicts)
 
-    def react(self, verdicts: Sequence[Verdict]) -> Finding:
-        """Opens, follows and closes incidents by the verdicts, and starts what the guards allow."""
+    def react(
+        self, verdicts: Sequence[Verdict], *, only: str | None = None, asked_by: str | None = None
+    ) -> Finding:
+        """Opens, follows and closes incidents by the verdicts, and starts what the guards allow.
+
+        ``only``: hash of the one plan that may be started, or the beginning of it. ``asked_by``: the
+        person who wants it recovered now, for whom some guards are not asked; None: it is automatic.
+        """
         by_service: dict[str, list[Verdict]] = {}
         for verdict in verdicts:
             by_service.setdefault(verdict.target.service, []).append(verdict)
@@ -111,11 +120,12 @@ class Detection:
         touched = {incident.id: incident for incident in opened}
         current = [i for i in self._incidents.current() if i.service in by_service]
         waiting = [i for i in current if i.state in WAITING]
-        started = [run for i in self._in_order(waiting) if (run := self._start(i, blind, verdicts))]
+        answers = [self._start(i, blind, verdicts, only, asked_by) for i in self._in_order(waiting)]
         return Finding(
             verdicts=tuple(verdicts),
             incidents=tuple(touched.values()),
-            started=tuple(started),
+            started=tuple(a.run for a in answers if a.run is not None and a.new),
+            others=tuple(a.other for a in answers if a.other is not None),
         )
 
     def primary_of(self, service: Service) -> str | None:
@@ -199,6 +209,8 @@ class Detection:
             self._incidents.move(
                 incident.id, IncidentState.RESOLVED, now, self._actor, text, only_from=WAITING
             )
+        elif incident.state is IncidentState.AWAITING_APPROVAL and target_ok:
+            self._starter.withdraw(incident, "healthy again before anybody approved it")
         elif incident.state is IncidentState.ESCALATED and target_ok and incident.holds_key:
             self._incidents.let_go(incident.id, now, self._actor, "healthy again")
 
@@ -214,16 +226,24 @@ class Detection:
         """A primary before its standbys, the oldest first."""
         return sorted(incidents, key=lambda i: (i.kind is not IncidentKind.PRIMARY_DOWN, i.detected_at))
 
-    def _start(self, incident: Incident, blind: set[str], verdicts: Sequence[Verdict]) -> Run | None:
+    def _start(
+        self,
+        incident: Incident,
+        blind: set[str],
+        verdicts: Sequence[Verdict],
+        only: str | None,
+        asked_by: str | None,
+    ) -> Answer:
+        by_itself = "drill" if self._limits.switch("drill") else "auto"
         order = Order(
             incident=incident,
-            mode="drill" if self._limits.switch("drill") else "auto",
-            requested_by=self._actor,
+            mode="manual" if asked_by else by_itself,
+            requested_by=asked_by or self._actor,
             reason=incident.summary,
-            idempotency_key=f"incident-{incident.id}",
+            idempotency_key=_key(incident),
+            only=only,
         )
-        answer = self._starter.start(order, blind=incident.service in blind, verdicts=verdicts)
-        return answer.run if answer.new else None
+        return self._starter.start(order, blind=incident.service in blind, verdicts=verdicts)
 
     def _keep_ledger(self, service: Service, verdicts: Sequence[Verdict]) -> None:
         rotation = self._rotation(service)
@@ -252,6 +272,12 @@ class Detection:
             primary = self.primary_of(service)
             return [] if primary is None else [primary]
         return self._registry.in_rotation(service.name)
+
+
+def _key(incident: Incident) -> str:
+    """One run per incident, and another one when that was called off before it began."""
+    after = "" if incident.run is None else f"-after-run-{incident.run}"
+    return f"incident-{incident.id}{after}"
 
 
 def _left_out(verdict: Verdict, now: datetime) -> Verdict:

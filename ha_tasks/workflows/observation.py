@@ -22,27 +22,52 @@ LATE_S = 1.0
 """An observer this late was busy or paused: it discards what was seen before it woke."""
 EVERY_S = 1.0
 """How often things are kept as recorded, and a heartbeat row is written."""
+WATCH_EVERY_S = 2.0
+"""How often the agents are asked whether they remember more than the store."""
+STANDBY_EVERY_S = 0.5
+"""How often the broker is asked whether it is there."""
 
 
 class Observer:
     """Three loops: probe-judge-react, keeping things as recorded, heartbeat rows. None waits for another."""
 
     def __init__(
-        self, *, platform: Platform, detection: Detection, reconciler: Reconciler, clock: Clock
+        self,
+        *,
+        platform: Platform,
+        detection: Detection,
+        reconciler: Reconciler,
+        clock: Clock,
+        watch: Callable[[], object] = lambda: None,
+        witness: Callable[[], object] = lambda: None,
+        standby: Callable[[], object] = lambda: None,
     ) -> None:
+        """``watch`` looks whether the store is to be trusted, every WATCH_EVERY_S; ``witness`` writes the
+        head of the audit chain down, every EVERY_S; ``standby`` sees to runs while the broker is away,
+        every STANDBY_EVERY_S.
+        """
         self._services = list(platform.services.values())
         self._every_s = min((s.check.interval_s for s in self._services), default=0.5)
         self._detection = detection
         self._reconciler = reconciler
         self._clock = clock
+        self._watch = watch
+        self._witness = witness
+        self._standby = standby
         self._horizon: datetime | None = None
         self._broken: Exception | None = None
 
     def run(self, ended: threading.Event) -> None:
         """Until ``ended`` is set; returns within a second after. Raises what no loop has expected."""
         others = [
-            threading.Thread(target=self._beside, args=(ended, work), name=name, daemon=True)
-            for name, work in (("reconcile", self._reconcile), ("heartbeat", self._heartbeat))
+            threading.Thread(target=self._beside, args=(ended, every_s, work), name=name, daemon=True)
+            for name, every_s, work in (
+                ("reconcile", EVERY_S, self._reconcile),
+                ("heartbeat", EVERY_S, self._heartbeat),
+                ("store-watch", WATCH_EVERY_S, self._look_at_the_store),
+                ("witness", EVERY_S, self._write_down),
+                ("standby", STANDBY_EVERY_S, self._stand_by),
+            )
         ]
         for thread in others:
             thread.start()
@@ -59,10 +84,10 @@ class Observer:
             self._discard()
         self._detection.react(self._detection.judge(services, self._horizon))
 
-    def _beside(self, ended: threading.Event, work: Callable[[float], None]) -> None:
+    def _beside(self, ended: threading.Event, every_s: float, work: Callable[[float], None]) -> None:
         """A loop beside the observing one, which raises its error: half an observer would look alive."""
         try:
-            self._loop(ended, EVERY_S, work)
+            self._loop(ended, every_s, work)
         except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to: _observe does it
             self._broken = error
 
@@ -84,8 +109,17 @@ class Observer:
             # Who follows whom does not wait for a balancer that is away, or refuses.
             self._reconciler.clusters()
 
+    def _stand_by(self, late_s: float) -> None:  # noqa: ARG002 - as above
+        self._standby()
+
     def _heartbeat(self, late_s: float) -> None:  # noqa: ARG002 - as above
         self._reconciler.heartbeats()
+
+    def _look_at_the_store(self, late_s: float) -> None:  # noqa: ARG002 - as above
+        self._watch()
+
+    def _write_down(self, late_s: float) -> None:  # noqa: ARG002 - as above
+        self._witness()
 
     def _loop(self, ended: threading.Event, every_s: float, work: Callable[[float], None]) -> None:
         due = self._clock.monotonic()

@@ -13,10 +13,11 @@ from ha_tasks.failover.load_balancer import LoadBalancer
 from ha_tasks.model.balancer import Drift
 from ha_tasks.model.cluster import Cluster, ClusterState
 from ha_tasks.model.platform import ManagedBy, Platform, Service, ServiceKind
+from ha_tasks.model.run import Run, RunState
 from ha_tasks.names import Counter
 from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
 from ha_tasks.ports.ledger import Ledger
-from ha_tasks.ports.repositories import Journal
+from ha_tasks.ports.repositories import Journal, Reign
 from ha_tasks.workflows.cluster_moves import PostgresTools, block, unblock, writes_are_taken
 
 HEARTBEAT_S = 1.0
@@ -35,7 +36,8 @@ class Reconciler:
         journal: Journal,
         ledger: Ledger,
         actor: str,
-        stopped: Callable[[], bool] = lambda: False,
+        stopped: Callable[[str], bool] = lambda _: False,
+        held: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._platform = platform
         self._balancer = balancer
@@ -44,9 +46,15 @@ class Reconciler:
         self._ledger = ledger
         self._actor = f"heartbeat of {actor}"
         self._stopped = stopped
+        self._held = held
 
     def balancers(self) -> tuple[Drift, ...]:
-        """Re-applies the wanted state, for example after a restart of HAProxy. Answers what had drifted."""
+        """Re-applies the wanted state, for example after a restart of HAProxy. Answers what had drifted.
+
+        By a store that is held nothing is set: what it wants may be long over.
+        """
+        if self._held() is not None:
+            return ()
         repaired = self._balancer.reconcile()
         for drift in repaired:
             self._ledger.count(Counter.BALANCER_DRIFT, {"backend": drift.backend})
@@ -56,8 +64,10 @@ class Reconciler:
         """Every standby that runs follows the recorded primary; a blocked cluster that writes is steady.
 
         A failover that nobody leads any more is called off, unless a candidate may have been promoted.
-        Raises the first trouble, after all others were looked after.
+        Raises the first trouble, after all others were looked after. A store that is held leads nobody.
         """
+        if self._held() is not None:
+            return
         troubles: list[HaTasksError] = []
         for service in filter(self._ours, self._platform.services.values()):
             try:
@@ -89,9 +99,10 @@ class Reconciler:
         except KeyError:
             return
         # After the cluster was read: whoever has opened the epoch that was seen is active, or has ended.
-        if any(run.plan.scope == service.name for run in self._journal.active()):
+        if any(run.plan.scope == service.name and _acts(run) for run in self._journal.active()):
             return
-        if cluster.state is ClusterState.FAILING and not cluster.unfinished and not self._stopped():
+        undecided = cluster.state is ClusterState.FAILING and not cluster.unfinished
+        if undecided and not self._stopped(service.name):
             cluster = block(self._tools, cluster)
         if cluster.state is ClusterState.BLOCKED:
             cluster = self._led_again(service, cluster)
@@ -105,7 +116,8 @@ class Reconciler:
         """The recorded primary is started and gets the traffic; STEADY once it takes a write."""
         self._start_primary(cluster)
         with suppress(HaTasksError):
-            self._tools.router.route_writes(service, cluster.primary)
+            reign = Reign(cluster=cluster.name, epoch=cluster.epoch)
+            self._tools.router.route_writes(service, cluster.primary, under=reign)
         taken = writes_are_taken(self._tools, service, cluster, within_s=0.0)
         return unblock(self._tools, cluster) if taken else cluster
 
@@ -128,6 +140,11 @@ class Reconciler:
                 self._tools.agents.follow(node, cluster.primary, by)
         except HaTasksError:
             return
+
+
+def _acts(run: Run) -> bool:
+    """A run that waits for a person has begun nothing, and may wait for an hour."""
+    return run.state is not RunState.AWAITING_APPROVAL
 
 
 def strays(status: NodeStatus, primary: str) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from ha_tasks.model.cooldown import cool_down_after
 from ha_tasks.model.incident import Incident, IncidentState
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform, Service
 from ha_tasks.model.results import RecoveryResult
-from ha_tasks.model.run import TERMINAL, Phase, Run, RunState, Step
+from ha_tasks.model.run import TERMINAL, Phase, Run, RunState
 from ha_tasks.model.verdict import Verdict, VerdictState
 from ha_tasks.names import ActionName, Counter, Histogram, RecoveryType
 from ha_tasks.ports.clock import Clock
@@ -18,8 +19,9 @@ from ha_tasks.ports.limits import Limits
 from ha_tasks.ports.repositories import Incidents, Journal
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
 from ha_tasks.workflows.detection import Detection
+from ha_tasks.workflows.starting import WAITING
 
-FOLLOWED = (IncidentState.RECOVERING, IncidentState.VERIFYING)
+FOLLOWED = (IncidentState.AWAITING_APPROVAL, IncidentState.RECOVERING, IncidentState.VERIFYING)
 
 
 class IncidentFollower:
@@ -44,7 +46,7 @@ class IncidentFollower:
 
     def settled(self, before: Run, run: Run) -> None:
         """Called by the executor after each attempt that it has written down."""
-        self._measure(before, run)
+        self._tell(before, run)
         self.follow(run)
 
     def follow_all(self) -> None:
@@ -58,32 +60,58 @@ class IncidentFollower:
         if run.incident is None:
             return
         incident = self._incidents.get(run.incident)
+        if run.fence and incident.state in WAITING and run.id > (incident.run or 0):
+            # Whoever started it died before the incident was told.
+            incident = self._told(incident, run)
         if incident.state not in FOLLOWED or incident.run != run.id:
             return
         if run.state in TERMINAL:
             self._end(incident, run)
+        elif incident.state is IncidentState.AWAITING_APPROVAL and run.approved_by is not None:
+            # Whoever approved it died before the incident was told.
+            text = f"run {run.id} started, {run.approved_by} said yes"
+            self._move(incident, IncidentState.RECOVERING, text)
         elif run.state is RunState.VERIFYING and incident.state is IncidentState.RECOVERING:
             self._move(incident, IncidentState.VERIFYING, "verifying through the balancer")
+
+    def _told(self, incident: Incident, run: Run) -> Incident:
+        now, text = self._clock.now(), f"run {run.id} started: {run.plan.summary}"
+        state = IncidentState.RECOVERING
+        return self._incidents.move(incident.id, state, now, self._actor, text, run=run.id, only_from=WAITING)
 
     def _end(self, incident: Incident, run: Run) -> None:
         if run.state is RunState.SUCCEEDED:
             self._succeed(incident, run)
             return
-        self._ledger.count(Counter.RECOVERY_FAILURES, {"recovery_type": run.plan.recovery_type})
-        self._count_failover(run, "aborted" if run.state is RunState.ROLLED_BACK else "failed")
+        if _missed_its_deadline(run):
+            text = f"run {run.id} {run.state}: {run.error}; the failure itself is recovered as any other"
+            self._move(incident, IncidentState.OPEN, text)
+            return
+        if run.approval_until is None or run.approved_by is not None:
+            self._ledger.count(Counter.RECOVERY_FAILURES, {"recovery_type": run.plan.recovery_type})
+            self._count_failover(run, "aborted" if run.state is RunState.ROLLED_BACK else "failed")
         text = f"run {run.id} {run.state}: {run.error}"
         self._move(incident, IncidentState.ESCALATED, text)
 
     def _succeed(self, incident: Incident, run: Run) -> None:
-        now = self._clock.now()
-        took = ((run.ended_at or now) - incident.fault_at).total_seconds()
-        cool = timedelta(seconds=run.plan.guards.cooldown_s)
-        self._limits.cool(run.plan.scope, run.plan.playbook, now + cool)
+        ended_at = run.ended_at or self._clock.now()
+        took = (ended_at - incident.fault_at).total_seconds()
+        self._cool(run, incident, ended_at)
         self._ledger.observe(Histogram.RECOVERY_TIME, {"recovery_type": run.plan.recovery_type}, took)
         self._count_failover(run, "promoted")
         state = IncidentState.MITIGATED if run.plan.mitigates else IncidentState.RESOLVED
         more = "; redundancy is not back yet" if run.plan.mitigates else ""
         self._move(incident, state, f"verified {took:.1f} s after the fault{more}")
+
+    def _cool(self, run: Run, incident: Incident, ended_at: datetime) -> None:
+        scope, playbook = run.plan.scope, run.plan.playbook
+        cool = cool_down_after(
+            run.plan.guards.cooldown_s,
+            self._limits.cooldown(scope, playbook),
+            fault_at=incident.fault_at,
+            ended_at=ended_at,
+        )
+        self._limits.cool(scope, playbook, cool.until, length_s=cool.length_s)
 
     def _count_failover(self, run: Run, outcome: str) -> None:
         if run.plan.recovery_type is RecoveryType.FAILOVER:
@@ -93,27 +121,14 @@ class IncidentFollower:
         now = self._clock.now()
         self._incidents.move(incident.id, state, now, self._actor, text, only_from=FOLLOWED)
 
-    def _measure(self, before: Run, run: Run) -> None:
-        step = run.step(before.position)
-        labels = {"recovery_type": str(run.plan.recovery_type), "step": str(step.action)}
-        if before.phase is Phase.DO and step.ended_at is not None and step.started_at is not None:
-            seconds = (step.ended_at - step.started_at).total_seconds()
-            self._ledger.observe(Histogram.STEP_DURATION, labels, seconds)
-            if step.error:
-                self._ledger.count(Counter.STEP_FAILURES, labels)
-        self._tell(before, run, step)
-        if run.state is RunState.COMPENSATING and before.state is not RunState.COMPENSATING:
-            self._ledger.count(Counter.ROLLBACKS, {"trigger": "step_failed"})
-        if run.state is RunState.COMPENSATION_FAILED:
-            self._ledger.count(Counter.ROLLBACK_FAILURES, {"trigger": "step_failed"})
-
-    def _tell(self, before: Run, run: Run, step: Step) -> None:
-        """A line in the incident's timeline for each step that ended."""
-        if run.incident is None:
+    def _tell(self, before: Run, run: Run) -> None:
+        """A line in the incident's timeline for each step that ended. What was aborted was not begun."""
+        if run.incident is None or run.state is RunState.ABORTED:
             return
         done = run.position != before.position or run.phase != before.phase or run.state in TERMINAL
         if not done:
             return
+        step = run.step(before.position)
         verb = "undid" if before.phase is Phase.UNDO else "did"
         text = f"{verb} {step.planned.id}"
         if step.error:
@@ -142,18 +157,23 @@ class DetectAndRecover:
         self._clock = clock
 
     def __call__(
-        self, service: str | None = None, *, judge_within_s: float = 5.0, within_s: float = 120.0
+        self,
+        service: str | None = None,
+        *,
+        judge_within_s: float = 5.0,
+        within_s: float = 120.0,
+        only: str | None = None,
     ) -> RecoveryResult:
         """Looks, judges, and takes what it finds through to its verified end, in this process.
 
         Works without a broker, and beside workers that take the same steps. KeyError for an unknown
-        service. A healthy system: success, "System healthy".
+        service. A healthy system: success, "System healthy". ``only``: hash of the one plan that may begin.
         """
         services = self._services(service)
         deadline = self._clock.now() + timedelta(seconds=within_s)
         verdicts = self._judge(services, judge_within_s)
         unknown = [v for v in verdicts if v.state is VerdictState.BLIND]
-        finding = self._detection.react(verdicts)
+        finding = self._detection.react(verdicts, only=only)
         names = {s.name for s in services}
         runs = [r for r in self._journal.active() if r.plan.service in names]
         if not runs and not finding.started:
@@ -207,6 +227,12 @@ class DetectAndRecover:
     def _took(self, run: Run) -> float:
         since = run.created_at if run.incident is None else self._incidents.get(run.incident).fault_at
         return ((run.ended_at or self._clock.now()) - since).total_seconds()
+
+
+def _missed_its_deadline(run: Run) -> bool:
+    """True for one that was not begun by when whoever asked for it wanted it; the failure may well stand."""
+    late = run.deadline is not None and run.ended_at is not None and run.ended_at >= run.deadline
+    return late and run.state is RunState.ABORTED and not any(step.begun for step in run.steps)
 
 
 def _suspects(verdicts: Sequence[Verdict]) -> list[Verdict]:

@@ -13,7 +13,6 @@ from ha_tasks.disaster_recovery.playbooks import (
     load_playbooks,
     read_files,
     read_playbooks,
-    slow,
     strangers,
 )
 from ha_tasks.errors import PlaybookError
@@ -256,12 +255,3 @@ def test_a_playbook_for_a_service_that_is_not_there_is_remarked(tmp_path: Path):
     assert strangers([stray], platform) == (
         'http-instance: match.service: there is no service "wbe"; did you mean "web"?',
     )
-
-
-def test_a_playbook_whose_limits_are_above_the_objective_is_remarked(tmp_path: Path):
-    platform = load(write_inventory(tmp_path, ("rto_s = 30 ", "rto_s = 100 ")), {}).platform
-    playbooks = {p.name: p for p in load_playbooks()}
-
-    (remark,) = slow(list(playbooks.values()), platform)
-
-    assert remark.startswith("postgres-failover: its limits add up to 195 s, the objective of db is 30 s")

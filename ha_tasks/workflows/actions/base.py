@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from ha_tasks.model.action import Takes
 from ha_tasks.model.plain import Json
-from ha_tasks.ports.action import StepContext
+from ha_tasks.ports.action import UNDECLARED, Difference, StepContext
 
 
-class PlainAction:
-    """Defaults of the verbs of ports/action.py; an action overrides what it has."""
+class PlainAction(ABC):
+    """Defaults of the verbs of ports/action.py; an action overrides what it has.
 
-    def plan(self, ctx: StepContext) -> str:
+    ``takes`` declares its arguments; ``undoes`` is true for an action that has an ``undo`` of its own.
+    """
+
+    takes: ClassVar[Takes] = UNDECLARED
+    undoes: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        """Sees whether the class, or one between, takes its effect back."""
+        cls.undoes = cls.undo is not PlainAction.undo
+
+    def plan(self, ctx: StepContext) -> str | Difference:
         """Its first docstring line, about the incident's instance."""
-        said = (type(self).__doc__ or "").strip().splitlines()[0].rstrip(".")
+        said = (inspect.getdoc(type(self)) or type(self).__name__).splitlines()[0].rstrip(".")
         target = ctx.args.get("instance") or ctx.service.name
         return f"{said} ({target})"
 
@@ -23,8 +38,12 @@ class PlainAction:
         """Never known to be so already: ``do`` is idempotent."""
         return None
 
-    def verify(self, ctx: StepContext) -> None:
+    @abstractmethod
+    def do(self, ctx: StepContext) -> Json:
+        """The effect: the one verb that every action has to have itself."""
+
+    def verify(self, ctx: StepContext) -> None:  # noqa: B027 - most actions need none
         """Nothing beyond what ``do`` has seen itself."""
 
-    def undo(self, ctx: StepContext) -> None:
+    def undo(self, ctx: StepContext) -> None:  # noqa: B027 - as above
         """Nothing to take back."""

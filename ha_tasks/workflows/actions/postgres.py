@@ -21,6 +21,7 @@ from ha_tasks.errors import (
     StaleEpoch,
     VerificationFailed,
 )
+from ha_tasks.model.action import Takes
 from ha_tasks.model.balancer import ServerState
 from ha_tasks.model.cluster import (
     Cluster,
@@ -34,9 +35,10 @@ from ha_tasks.model.cluster import (
 )
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Service
-from ha_tasks.ports.action import StepContext
+from ha_tasks.ports.action import Difference, StepContext
 from ha_tasks.ports.host import Authority
 from ha_tasks.workflows.actions.base import PlainAction
+from ha_tasks.workflows.actions.foresight import foreseen
 from ha_tasks.workflows.cluster_moves import (
     PostgresTools,
     block,
@@ -51,8 +53,14 @@ from ha_tasks.workflows.cluster_moves import (
 class PostgresAction(PlainAction):
     """Knows the cluster that its service is."""
 
+    takes = Takes(may=("instance",))
+
     def __init__(self, tools: PostgresTools) -> None:
         self._tools = tools
+
+    def plan(self, ctx: StepContext) -> Difference:
+        """Thing by thing, see foresight.py."""
+        return foreseen(self._tools, ctx)
 
     def _cluster(self, ctx: StepContext) -> Cluster:
         """ActionFailed when it is not in care."""
@@ -132,14 +140,14 @@ class IsolatePrimary(PostgresAction):
     def do(self, ctx: StepContext) -> Json:
         """A balancer that cannot be reached is set later, by the reconciler: commits cannot be lost by it."""
         primary = self._failing(ctx).primary
-        later = _pushed(lambda: self._tools.router.isolate(ctx.service, primary))
+        later = _pushed(lambda: self._tools.router.isolate(ctx.service, primary, under=ctx.warrant))
         return {"isolated": primary, **later}
 
     def undo(self, ctx: StepContext) -> None:
         """Back to what was wanted before; the reconciler sets it on a balancer that is away."""
         before = {(b, s): ServerState(state) for b, s, state in ctx.captured.get("wanted", [])}
         if before:
-            _pushed(lambda: self._tools.balancer.want(before, f"run {ctx.run} was undone"))
+            _pushed(lambda: self._tools.balancer.want(before, f"run {ctx.run} was undone", under=ctx.warrant))
 
 
 class FencePrimary(PostgresAction):
@@ -260,6 +268,9 @@ class RepointSurvivors(PostgresAction):
             raise PassingFailure("; ".join(failed))
         return {"following": chosen["candidate"], "nodes": chosen["survivors"]}
 
+    def undo(self, ctx: StepContext) -> None:
+        """Nothing of its own: undoing the revocation has everybody follow the primary again."""
+
 
 class PromoteCandidate(PostgresAction):
     """Promotes the candidate. Fenced; from here on the way is forward."""
@@ -291,8 +302,8 @@ class RouteWrites(PostgresAction):
         """
         chosen = ctx.outputs["choose_candidate"]
         writes, reads = chosen["candidate"], chosen["survivors"]
-        later = _pushed(lambda: self._tools.router.route_writes(ctx.service, writes))
-        later |= _pushed(lambda: self._tools.router.route_reads(ctx.service, reads))
+        later = _pushed(lambda: self._tools.router.route_writes(ctx.service, writes, under=ctx.warrant))
+        later |= _pushed(lambda: self._tools.router.route_reads(ctx.service, reads, under=ctx.warrant))
         return {"writes": writes, "reads": reads, **later}
 
 

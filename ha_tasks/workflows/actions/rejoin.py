@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ha_tasks.errors import DeadlineExceeded, PassingFailure
+from ha_tasks.model.action import Takes
 from ha_tasks.model.cluster import Cluster, ClusterState, sync_set_of
 from ha_tasks.model.plain import Json
 from ha_tasks.ports.action import StepContext
@@ -13,6 +14,8 @@ from ha_tasks.workflows.waiting import wait_until
 
 
 class _RejoinAction(PostgresAction):
+    takes = Takes(needed=("instance",))
+
     @staticmethod
     def _node(ctx: StepContext) -> str:
         node = ctx.args["instance"]
@@ -118,6 +121,6 @@ class RouteReads(_RejoinAction):
         primary = ctx.service.instance(cluster.primary)
         streaming = self._tools.control.streaming(ctx.service, primary)
         nodes = sorted(streaming & {i.name for i in ctx.service.instances})
-        self._tools.router.route_reads(ctx.service, nodes)
-        self._tools.router.route_writes(ctx.service, cluster.primary)
+        self._tools.router.route_reads(ctx.service, nodes, under=ctx.warrant)
+        self._tools.router.route_writes(ctx.service, cluster.primary, under=ctx.warrant)
         return {"reads": nodes}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ha_tasks.errors import DeadlineExceeded, ServiceUnreachable, VerificationFailed
+from ha_tasks.model.action import Takes
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Service, ServiceKind
 from ha_tasks.ports.action import StepContext
@@ -45,8 +46,16 @@ class VerifyTools:
 class VerifyService(PlainAction):
     """Verifies the service through the balancer's port; reads only, but for canary rows."""
 
+    takes = Takes()
+
     def __init__(self, tools: VerifyTools) -> None:
         self._tools = tools
+
+    def plan(self, ctx: StepContext) -> str:
+        """The gates, and through what."""
+        gates = ["health", *(["data"] if ctx.verify.data else []), "performance"]
+        door = ctx.service.routing.entry if ctx.service.routing else "no balancer"
+        return f"{', '.join(gates)} through {door}, {ctx.verify.good_probes} good requests in a row"
 
     def do(self, ctx: StepContext) -> Json:
         """VerificationFailed names the gate; the output has each gate's time and finding."""

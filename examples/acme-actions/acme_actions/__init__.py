@@ -1,0 +1,1 @@
+"""Recovery actions of Acme's own."""

@@ -1,0 +1,1 @@
+"""Acme's own tests of its actions."""
