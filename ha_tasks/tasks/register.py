@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 from celery import Celery
 
+from ha_tasks.bootstrap.actions import limit_s
+from ha_tasks.bootstrap.own_actions import OWN_LIMIT_S, offered
 from ha_tasks.errors import ServiceUnreachable
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import ServiceKind
 from ha_tasks.model.run import Phase
 from ha_tasks.names import ActionName, TaskName, step_task, undo_task
+from ha_tasks.tasks.contract import register_contract
 from ha_tasks.tasks.runtime import Runtime
+from ha_tasks.workflows.witness import verify
 
-STEP_LIMIT_S = 60
-LONG_STEP_LIMIT_S = 240
-"""For what moves a whole data directory, or waits until it has caught up."""
-LONG_STEPS = frozenset({ActionName.REJOIN_NODE, ActionName.AWAIT_STREAMING})
+log = logging.getLogger("ha_tasks.audit")
 
 
 def register(app: Celery, runtime: Runtime) -> None:
     """Adds every task to the application, and to no other."""
     for action in ActionName:
-        limit = LONG_STEP_LIMIT_S if action in LONG_STEPS else STEP_LIMIT_S
+        limit = limit_s(action)
         _add(app, step_task(action), _step(runtime, Phase.DO), limit)
         _add(app, undo_task(action), _step(runtime, Phase.UNDO), limit)
+    # By name only: their code is not imported before the fork. One that cannot be loaded is registered
+    # too, so that its step fails with the reason instead of waiting for a worker that takes it.
+    for own in offered()[0]:
+        _add(app, step_task(own), _step(runtime, Phase.DO), OWN_LIMIT_S)
+        _add(app, undo_task(own), _step(runtime, Phase.UNDO), OWN_LIMIT_S)
     _add(app, TaskName.SWEEP, _sweep(runtime), 10)
     _add(app, TaskName.PROBE_HTTP, _probe(runtime, ServiceKind.HTTP), 10)
     _add(app, TaskName.PROBE_POSTGRES, _probe(runtime, ServiceKind.POSTGRES), 10)
@@ -34,6 +41,8 @@ def register(app: Celery, runtime: Runtime) -> None:
     _add(app, TaskName.CHECK_REPLICATION, _check_replication(runtime), 20)
     _add(app, TaskName.DETECT_AND_RECOVER, _detect_and_recover(runtime), 180)
     _add(app, TaskName.PRUNE, _prune(runtime), 60)
+    _add(app, TaskName.VERIFY_AUDIT, _verify_audit(runtime), 120)
+    register_contract(app, runtime)
 
 
 def _add(app: Celery, name: str, work: Callable[..., Json], limit_s: int) -> None:
@@ -50,10 +59,12 @@ def _step(runtime: Runtime, phase: Phase) -> Callable[..., Json]:
 
 def _sweep(runtime: Runtime) -> Callable[..., Json]:
     def sweep() -> Json:
-        """Sends again what was lost, and tells incidents what a dead executor could not."""
+        """Sends again what was lost, tells incidents what the dead could not, ends what is too late."""
         system = runtime.system()
         sent = system.orchestrator.sweep()
+        system.approver.expire()
         system.follower.follow_all()
+        system.witness.look()
         return {"sent": sent}
 
     return sweep
@@ -111,3 +122,17 @@ def _prune(runtime: Runtime) -> Callable[..., Json]:
         return {"pruned": system.store.observations.prune(before)}
 
     return prune
+
+
+def _verify_audit(runtime: Runtime) -> Callable[..., Json]:
+    def verify_audit() -> Json:
+        """Walks the audit chain; what is wrong with it lowers the score of data integrity."""
+        system = runtime.system()
+        found = verify(system.store.audit, system.audit_heads)
+        problem = "" if found.broken is None else f"entry {found.broken.seq} {found.broken.problem}"
+        system.store.ledger.integrity("audit_chain", "store", found.ok, system.clock.now(), problem)
+        if problem:
+            log.critical("the audit chain is broken: %s; see: ha-tasks audit verify", problem)
+        return {"ok": found.ok, "entries": found.entries, "problem": problem}
+
+    return verify_audit

@@ -250,7 +250,7 @@ def test_an_executor_that_comes_back_after_its_lease_can_write_nothing():
     assert world.state.step(1).output == {"done": "by the successor"}
 
 
-POINTS = ("claimed", "captured", "done", "settled", "sent")
+POINTS = ("claimed", "captured", "applied", "done", "settled", "sent")
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -278,7 +278,7 @@ def test_an_executor_that_dies_at_any_boundary_is_made_good(action, point):
     assert world.dies_at == set()
 
 
-@pytest.mark.parametrize("point", ["claimed", "done", "settled", "sent"])
+@pytest.mark.parametrize("point", ["claimed", "captured", "done", "settled", "sent"])
 @pytest.mark.parametrize("action", [A, B, C])
 def test_a_compensation_survives_the_death_of_its_executor(action, point):
     world = World(*THREE)
@@ -331,7 +331,7 @@ def test_drive_returns_what_it_has_at_its_deadline():
 def test_the_stop_switch_ends_a_run_between_two_steps():
     world = World(*THREE)
     world.deliver()
-    world.worker._stopped = lambda: True
+    world.worker._stopped = lambda service: service == "web"
 
     ended = world.finish()
 
@@ -341,12 +341,27 @@ def test_the_stop_switch_ends_a_run_between_two_steps():
     assert "stop switch" in ended.error
 
 
+def test_by_a_store_that_is_held_no_step_is_taken_and_its_run_waits():
+    world = World(*THREE)
+    world.deliver()
+    world.worker._held = lambda: "the store is older than its agents"
+
+    waiting = world.state
+    answer = world.worker.advance(waiting.id, waiting.position, waiting.phase)
+
+    assert (answer.taken, answer.error) == (False, "the store is older than its agents")
+    assert world.log == [f"do {A}"]
+    assert world.state == waiting
+    world.worker._held = lambda: None
+    assert world.finish().state is RunState.SUCCEEDED
+
+
 def test_the_stop_switch_does_not_end_a_compensation_under_way():
     world = World(*THREE)
     world.actions[B].fail = [ActionFailed("broken")]
     world.deliver()
     world.deliver()
-    world.worker._stopped = lambda: True
+    world.worker._stopped = lambda service: service == "web"
 
     assert world.finish().state is RunState.ROLLED_BACK
 
