@@ -6,7 +6,6 @@ needs a pool without forks (``-P threads`` or ``-P solo``).
 
 from __future__ import annotations
 
-from celery.schedules import schedule
 from click import Option
 
 from beat_schedule import SCHEDULE
@@ -14,22 +13,23 @@ from ha_tasks.bootstrap import load_inventory
 from ha_tasks.tasks.app import make_app
 from ha_tasks.tasks.register import register
 from ha_tasks.tasks.runtime import Runtime
+from workers import discreet_logs
+from workers.beat import LeadingScheduler, entries_of
 from workers.lifecycle import attach
 from workers.observer import ObserverStep
+from workers.poison import count_poison
 
+discreet_logs.install()
 inventory = load_inventory()
 app = make_app(inventory.broker_url())
 runtime = Runtime(app, inventory)
 register(app, runtime)
+count_poison()
 attach(runtime, {str(task): name for name, task, *_ in SCHEDULE})
-app.conf.beat_schedule = {
-    name: {
-        "task": str(task),
-        "schedule": schedule(every_s),
-        "options": {"queue": str(queue), "expires": expires_s},
-    }
-    for name, task, every_s, queue, expires_s in SCHEDULE
-}
+# Celery's own table stays empty: another scheduler than ours, which asks nobody who leads, sends nothing.
+app.conf.beat_scheduler = "workers.beat:LeadingScheduler"
+LeadingScheduler.runtime = runtime
+LeadingScheduler.entries = entries_of(SCHEDULE)
 app.user_options["worker"].add(
     Option(["--observe"], is_flag=True, help="Probe, judge and react from this process as well.")
 )

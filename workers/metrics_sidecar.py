@@ -25,6 +25,7 @@ from beat_schedule import SCHEDULE
 from ha_tasks.adapters.broker_queues import queues_at
 from ha_tasks.adapters.clock import SystemClock
 from ha_tasks.bootstrap import load_inventory
+from ha_tasks.bootstrap.own_actions import offered
 from ha_tasks.errors import DeadlineExceeded, HaTasksError, StartFailed
 from ha_tasks.inventory import Inventory
 from ha_tasks.monitoring.metrics_collector import MetricsCollector
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 
 CLIENT_TIMEOUT_S = 2.0
 """A client that connects and says nothing holds a thread for so long at most."""
+STORE_LIMIT_S = 2.0
+"""A scrape must come to its end while the store is frozen: it is what says that the store is down."""
 ROUNDS_UNTIL_OVERDUE = 3
 
 
@@ -55,15 +58,19 @@ def sources(inventory: Inventory, store: Store, queues: Queues) -> Sources:
         clusters=store.clusters,
         observations=store.observations,
         limits=store.limits,
+        identity=store.identity,
         schedule=store.schedule,
         queues=queues,
         clock=SystemClock(),
+        audit=store.audit,
+        cursors=store.cursors,
+        own_actions=tuple(offered()[0]),
         integrity_due_s={"replication": ROUNDS_UNTIL_OVERDUE * _every_s(TaskName.CHECK_REPLICATION)},
     )
 
 
 def _every_s(task: TaskName) -> float:
-    return next(every_s for _, known, every_s, _, _ in SCHEDULE if known is task)
+    return next(every_s for _, known, every_s, *_ in SCHEDULE if known is task)
 
 
 def application(snapshot: Snapshot) -> WSGIApplication:
@@ -156,7 +163,7 @@ def _address(listen: str) -> tuple[str, int]:
 
 def run(inventory: Inventory, listen: str | None = None) -> None:
     """Serves this installation's metrics until SIGTERM. Raises StartFailed or InventoryError."""
-    store, queues = Store(inventory.store_url()), queues_at(inventory.broker_url())
+    store, queues = Store(inventory.store_url(), limit_s=STORE_LIMIT_S), queues_at(inventory.broker_url())
     chosen = sources(inventory, store, queues)
     snapshot = Snapshot(MetricsCollector(chosen), chosen.clock)
     try:

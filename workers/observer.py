@@ -6,12 +6,15 @@ import logging
 import os
 import signal
 import threading
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from celery import bootsteps
 from celery.exceptions import ImproperlyConfigured
 
-from ha_tasks.tasks.runtime import Runtime
+from ha_tasks.bootstrap import System
+from ha_tasks.errors import StoreUnreachable
+from ha_tasks.tasks.runtime import LOOK_EVERY_S, Runtime
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +49,26 @@ class ObserverStep(bootsteps.StartStopStep):
         if self._thread is not None:
             self._thread.join(timeout=5)
 
+    def _observe_with(self, system: System) -> None:
+        """Until this process ends, or has loaded another revision of the inventory."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not self._ended.wait(LOOK_EVERY_S) and self.runtime.system() is system:
+                pass
+            over.set()
+
+        watching = threading.Thread(target=watch, name="revision-watch", daemon=True)
+        watching.start()
+        system.observer.run(over)
+        watching.join()
+        with suppress(StoreUnreachable):
+            system.witness.look(at_once=True)
+
     def _observe(self) -> None:
         try:
-            self.runtime.system().observer.run(self._ended)
+            while not self._ended.is_set():
+                self._observe_with(self.runtime.system())
         finally:
             if not self._ended.is_set():
                 # A worker that no longer observes, but looks alive, is worse than one that ends and

@@ -32,8 +32,8 @@ _FORGET_CANARIES = "DELETE FROM ha.canary WHERE service = $1 AND written_at < no
 
 
 class SqlPostgresControl:
-    """See ports/postgres.py. The role of the inventory needs ``pg_monitor``,
-    ``pg_checkpoint`` and ``pg_signal_backend``, and CREATE on the database for the canary.
+    """See ports/postgres.py. What the role of the inventory needs: ha_tasks/privileges/cluster-roles.sql
+    and database-rights.sql; the canary's table is made here only where the role may create it.
 
     ServiceUnreachable covers a server that is starting, stopping, out of connections, or no primary;
     what only a person can mend (a missing right) is ActionFailed.
@@ -86,6 +86,11 @@ class SqlPostgresControl:
         left = [str(pid) for pid, ended in rows if ended != "t"]
         if left:
             raise PassingFailure(f"WAL senders of {primary.name} do not end: {', '.join(left)}")
+
+    def system_identifier(self, service: Service, node: Instance) -> str:
+        """Reads only."""
+        rows = self._ask(service, node, "SELECT system_identifier FROM pg_control_system()")
+        return rows[0][0] or ""
 
     def write_canary(self, service: Service, entry: str, token: str, timeout_s: float) -> str:
         """Idempotent; raises VerificationFailed when the row is not found again. Old rows are forgotten.

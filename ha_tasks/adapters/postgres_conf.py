@@ -90,6 +90,11 @@ def render_postgresql_conf(
     return "\n".join(lines) + "\n"
 
 
+def reserved_for_agents(major: int) -> Mapping[str, str]:
+    """Connections that clients cannot take from the agents; PostgreSQL 15 reserves for superusers only."""
+    return {"reserved_connections": "5"} if major >= 16 else {}
+
+
 def render_pg_hba(*, networks: Iterable[str] = ("127.0.0.1/32",), replication_user: str = "ha_repl") -> str:
     """The text of pg_hba.conf: passwords (SCRAM) for everybody, from ``networks`` only."""
     lines = ["# TYPE  DATABASE  USER  ADDRESS  METHOD"]

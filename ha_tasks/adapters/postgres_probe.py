@@ -95,7 +95,7 @@ def _with_word(outcome: ProbeOutcome, word: Future[Json | None]) -> ProbeOutcome
 def _judged(row: Row, user: str) -> Sight:
     standby, timeline, lsn, receiving, hidden = (int(value or 0) for value in row)
     if hidden:  # "not receiving" would be a lie, and it is evidence against the primary
-        detail = f"role {user} may not see pg_stat_wal_receiver: GRANT pg_monitor TO {user}"
+        detail = f"role {user} may not see pg_stat_wal_receiver: GRANT pg_read_all_stats TO {user}"
         return Sight(kind=OutcomeKind.ERROR, detail=detail)
     facts = {
         "in_recovery": bool(standby),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from ha_tasks.embedded.ports import LOOPBACK
+from ha_tasks.embedded.valkey import CONTROL_USER
 
 NODES = ("pg1", "pg2", "pg3")
 WEB = ("web1", "web2", "web3")
@@ -37,7 +38,7 @@ name = "demo"
 url = "sqlite:///ha.db"
 
 [broker]
-url = "redis://{_at(ports["broker"])}/0"
+url = "redis://{CONTROL_USER}@{_at(ports["broker"])}/0"
 password = {{ file = "secrets/broker" }}
 
 [agents]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import threading
@@ -26,6 +27,8 @@ from ha_tasks.embedded.stack import WARM_MODULES, Stack
 from ha_tasks.embedded.supervisor import Event, Running, Supervisor
 from ha_tasks.embedded.warm import Nursery
 from ha_tasks.errors import StartFailed
+
+log = logging.getLogger(__name__)
 
 RECORD_EVERY_S = 0.25
 REAPER_TIMEOUT_S = 15.0
@@ -153,6 +156,7 @@ class _Life:
         self._nursery = stack.nursery
         self._listener = listener
         self._recorded: state.State | None = None
+        self._complained = ""
         self._supervisor = Supervisor(
             stack.nodes(),
             cwd=home.run,
@@ -219,6 +223,21 @@ class _Life:
         self._listener.event(event)
 
     def _record(self) -> None:
+        """A record that cannot be written now (a full disk, a secret that is away) ends no platform."""
+        try:
+            self._write_state()
+        except OSError as error:
+            self._complain(f"state.json is not renewed: {error}")
+        else:
+            self._complained = ""
+
+    def _complain(self, text: str) -> None:
+        """Once, not at every look."""
+        if text != self._complained:
+            self._complained = text
+            log.warning("%s", text)
+
+    def _write_state(self) -> None:
         """Writes state.json when something in it has changed."""
         supervised = self._supervisor.running()
         agents = {p.name: p.pid for p in supervised if p.kind == "agent"}

@@ -8,7 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ha_tasks.adapters.postgres_conf import available_preload, render_pg_hba, render_postgresql_conf
+from ha_tasks.adapters.postgres_conf import (
+    available_preload,
+    render_pg_hba,
+    render_postgresql_conf,
+    reserved_for_agents,
+)
 from ha_tasks.embedded.binaries import Binary
 from ha_tasks.embedded.home import Home
 from ha_tasks.embedded.inventory import HOSTS, NODES, WEB
@@ -16,7 +21,7 @@ from ha_tasks.embedded.ports import LOOPBACK
 from ha_tasks.embedded.secret_files import read, write_private
 from ha_tasks.embedded.unprivileged import Way, give
 
-SUPERUSER = "postgres"
+AGENT_ROLE = "ha_agent"
 REPLICATION_ROLE = "ha_repl"
 
 
@@ -28,6 +33,8 @@ class NodeFiles:
     ports: Mapping[str, int]
     binary: Binary
     way: Way
+    major: int = 18
+    """Version of PostgreSQL."""
 
     def write(self) -> None:
         """All of them."""
@@ -51,6 +58,7 @@ class NodeFiles:
             data_dir=self.home.data_dir(node),
             conf_dir=conf_dir,
             preload=available_preload(self.binary.directory),
+            extra=reserved_for_agents(self.major),
         )
         texts = {
             "postgresql.conf": settings,
@@ -63,7 +71,7 @@ class NodeFiles:
             give(conf_dir / name, self.way)
 
     def _passfile(self) -> str:
-        secrets = {REPLICATION_ROLE: "pg-replication", SUPERUSER: "pg-superuser"}
+        secrets = {REPLICATION_ROLE: "pg-replication", AGENT_ROLE: "pg-agent"}
         return "".join(
             f"{LOOPBACK}:*:*:{role}:{read(self.home.secret(name))}\n" for role, name in secrets.items()
         )
@@ -90,8 +98,8 @@ class NodeFiles:
         yield f"data_dir = {_toml(self.home.data_dir(node))}"
         yield f"conf_dir = {_toml(self.home.conf_dir(node))}"
         yield f'address = "{LOOPBACK}:{self.ports[node]}"'
-        yield f"superuser = {_toml(SUPERUSER)}"
-        yield f"password = {{ file = {_toml(self.home.secret('pg-superuser'))} }}"
+        yield f"user = {_toml(AGENT_ROLE)}"
+        yield f"password = {{ file = {_toml(self.home.secret('pg-agent'))} }}"
         yield f"replication_user = {_toml(REPLICATION_ROLE)}"
         yield f"passfile = {_toml(self.home.conf_dir(node) / 'passfile')}"
         yield f"log = {_toml(self.home.log_of(node))}"

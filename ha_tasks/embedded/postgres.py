@@ -5,13 +5,8 @@ Only the host agents start PostgreSQL; this asks them, with the authority that i
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import os
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -19,16 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ha_tasks.adapters.deadline import Deadline
-from ha_tasks.adapters.postgres_session import Login, Session
 from ha_tasks.embedded.background import side_by_side
 from ha_tasks.embedded.binaries import Binary
+from ha_tasks.embedded.founding import Foundation
 from ha_tasks.embedded.home import Home
-from ha_tasks.embedded.inventory import APP_ROLE, CLUSTER, CONTROL_ROLE, DATABASE, NODES
-from ha_tasks.embedded.node_files import REPLICATION_ROLE, SUPERUSER
-from ha_tasks.embedded.ports import LOOPBACK
-from ha_tasks.embedded.secret_files import read, write_private
-from ha_tasks.embedded.unprivileged import Way, give
+from ha_tasks.embedded.inventory import APP_ROLE, CLUSTER, CONTROL_ROLE, DATABASE, NODES, WEB
+from ha_tasks.embedded.node_files import AGENT_ROLE, REPLICATION_ROLE
+from ha_tasks.embedded.secret_files import read
+from ha_tasks.embedded.unprivileged import Way
 from ha_tasks.errors import ServiceUnreachable, StartFailed
 from ha_tasks.model.cluster import Cluster, ClusterState, sync_set_of
 from ha_tasks.ports.host import Authority
@@ -37,53 +30,38 @@ if TYPE_CHECKING:
     from ha_tasks.bootstrap import System
 
 FIRST_PRIMARY = NODES[0]
-INITDB_TIMEOUT_S = 60.0
-SQL_TIMEOUT_S = 10.0
-SCRAM_ITERATIONS = 4096
+ROLES = {
+    REPLICATION_ROLE: "pg-replication",
+    CONTROL_ROLE: "pg-control",
+    AGENT_ROLE: "pg-agent",
+    APP_ROLE: "pg-app",
+}
+"""Role -> its secret. Nobody logs in as superuser: it has no password."""
 REJOIN_TIMEOUT_S = 90.0
 STREAMING_TIMEOUT_S = 30.0
 SHUTDOWN_TIMEOUT_S = 6.0
 
 
 def make_first_data(home: Home, binary: Binary, way: Way) -> None:
-    """``initdb`` of the first primary, unless there is data. Idempotent: it appears whole or not at all.
+    """Lays the data of the first primary, roles included, unless there is data. Idempotent.
 
-    It is not synced (``-N``): what the cluster is founded on is synced by the first checkpoint.
+    Raises StartFailed for the data of an earlier version, whose roles are others.
     """
-    data_dir = home.data_dir(FIRST_PRIMARY)
+    if home.secret("pg-superuser").exists():
+        raise StartFailed(
+            f"{home.root} was made by an earlier version, whose agents were superusers: "
+            "start afresh with `ha-tasks demo --stop --purge`"
+        )
     if any(home.data_dir(node).exists() for node in NODES):
         return
-    fresh = data_dir.with_name("data.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    password_file = home.conf_dir(FIRST_PRIMARY) / "initdb-password"
-    write_private(password_file, read(home.secret("pg-superuser")) + "\n")
-    give(password_file, way)
-    try:
-        _initdb(home, binary, way, fresh, password_file)
-    finally:
-        password_file.unlink()
-    fresh.rename(data_dir)
-
-
-def _initdb(home: Home, binary: Binary, way: Way, fresh: Path, password_file: Path) -> None:
-    settings = ("-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "-N", "--no-instructions")
-    command = [*way.prefix, str(binary.directory / "initdb"), "-D", str(fresh), *settings]
-    try:
-        done = subprocess.run(
-            [*command, f"--pwfile={password_file}"],
-            capture_output=True,
-            text=True,
-            timeout=INITDB_TIMEOUT_S,
-            check=False,
-            cwd=fresh.parent,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StartFailed(f"initdb was not done within {INITDB_TIMEOUT_S:g} s") from error
-    home.log_of("initdb").write_text(done.stdout + done.stderr)
-    if done.returncode:
-        last_lines = "\n".join(f"    {line}" for line in done.stderr.splitlines()[-5:])
-        raise StartFailed(f"initdb failed with status {done.returncode}:\n{last_lines}")
+    Foundation(
+        bin_dir=binary.directory,
+        way=way,
+        passwords={role: read(home.secret(name)) for role, name in ROLES.items()},
+        database=DATABASE,
+        owner=APP_ROLE,
+        log=home.log_of("initdb"),
+    ).lay(home.data_dir(FIRST_PRIMARY))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +86,7 @@ class PostgresCluster:
 
         The same way leads back when the store was lost: above every epoch that an agent has seen.
         """
+        self._outdo_the_agents()
         primary = self._only_primary()
         by = self._authority(
             epoch=1 + max(self.system.agents.status(node, timeout_s=5.0).epoch for node in NODES)
@@ -115,7 +94,6 @@ class PostgresCluster:
         standbys = tuple(node for node in NODES if node != primary)
         sync_set = sync_set_of(standbys)
         self.system.agents.start_primary(primary, "", by)
-        self._make_roles(primary)
         self._rejoin(standbys, primary, by)
         self.system.agents.set_sync(primary, sync_set.setting(), by)
         self._await_streaming(primary, standbys)
@@ -123,6 +101,11 @@ class PostgresCluster:
             name=CLUSTER, epoch=by.epoch, primary=primary, state=ClusterState.STEADY, sets=(sync_set,)
         )
         self.system.store.clusters.register(cluster, self.system.clock.now())
+
+    def _outdo_the_agents(self) -> None:
+        """Fences go on above those that the agents remember, also when the store was lost."""
+        seen = (self.system.agents.unit_status("app", unit)["fence"] for unit in WEB)
+        self.system.store.journal.raise_fence(max(seen))
 
     def _only_primary(self) -> str:
         """By the data directories alone: the store knows nothing."""
@@ -167,48 +150,6 @@ class PostgresCluster:
             with suppress(ServiceUnreachable):  # it is asked again until the deadline
                 streaming = self.system.control.streaming(service, service.instance(primary))
             time.sleep(0.05)
-
-    def _make_roles(self, primary: str) -> None:
-        """The roles and the database, with their passwords; what is there is set right."""
-        within = Deadline(self.system.clock, SQL_TIMEOUT_S)
-        login = Login(user=SUPERUSER, database="postgres", password=self._secret("pg-superuser"))
-        address = f"{LOOPBACK}:{self.ports[primary]}"
-        with Session(address, login, within=within, statement_timeout_s=SQL_TIMEOUT_S) as session:
-            for statement in self._statements():
-                session.query(statement, within=within)
-            if not session.query("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE, within=within):
-                session.query(f"CREATE DATABASE {DATABASE} OWNER {APP_ROLE}", within=within)
-            session.query(f"GRANT CREATE ON DATABASE {DATABASE} TO {CONTROL_ROLE}", within=within)
-
-    def _statements(self) -> Iterable[str]:
-        for role, secret in (
-            (REPLICATION_ROLE, "pg-replication"),
-            (CONTROL_ROLE, "pg-control"),
-            (APP_ROLE, "pg-app"),
-        ):
-            yield (
-                f"DO $do$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') "
-                f"THEN CREATE ROLE {role}; END IF; END $do$"
-            )
-            yield f"ALTER ROLE {role} LOGIN PASSWORD '{scram_verifier(self._secret(secret))}'"
-        yield f"ALTER ROLE {REPLICATION_ROLE} REPLICATION"
-        yield f"GRANT pg_monitor, pg_checkpoint, pg_signal_backend TO {CONTROL_ROLE}"
-
-    def _secret(self, name: str) -> str:
-        return read(self.home.secret(name))
-
-
-def scram_verifier(password: str) -> str:
-    """What PostgreSQL stores of an ASCII password (RFC 5803), so that the password itself is never sent.
-
-    A statement with a password in it stays readable in pg_stat_statements and, when it fails, in the log.
-    """
-    salt = os.urandom(16)
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, SCRAM_ITERATIONS)
-    stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server_key = hmac.digest(salted, b"Server Key", "sha256")
-    encoded = [base64.b64encode(part).decode() for part in (salt, stored_key, server_key)]
-    return f"SCRAM-SHA-256${SCRAM_ITERATIONS}:{encoded[0]}${encoded[1]}:{encoded[2]}"
 
 
 def shut_down(home: Home) -> None:

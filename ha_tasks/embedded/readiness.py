@@ -19,11 +19,11 @@ from ha_tasks.embedded.secret_files import read
 from ha_tasks.errors import HaTasksError
 
 
-def answers_ping(port: int, password_file: Path | None = None) -> Ready:
+def answers_ping(port: int, password_file: Path | None = None, *, user: str = "default") -> Ready:
     """A Valkey or Redis that answers PONG to us, with its data loaded."""
 
     async def look() -> None:
-        auth = f"AUTH {read(password_file)}\r\n" if password_file else ""
+        auth = f"AUTH {user} {read(password_file)}\r\n" if password_file else ""
         answer = await _talk(port, f"{auth}PING\r\nQUIT\r\n".encode())
         if b"+PONG" not in answer:
             raise NotReady(f"PING on port {port} is answered by {_first_line(answer)}")

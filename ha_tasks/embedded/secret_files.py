@@ -10,8 +10,9 @@ from pathlib import Path
 NAMES = (
     "agent-key",
     "broker",
+    "broker-request",
     "flower",
-    "pg-superuser",
+    "pg-agent",
     "pg-replication",
     "pg-control",
     "pg-app",

@@ -28,6 +28,8 @@ from ha_tasks.errors import StartFailed
 
 OBSERVERS = ("probe-a", "probe-b")
 RECOVERERS = ("recovery-1", "recovery-2")
+BEATS = ("beat-a", "beat-b")
+"""One acts, the other takes over."""
 SERVER_READY_S = 30.0
 PYTHON_READY_S = 60.0
 """A Python process of a machine that is busy may need that long to import everything."""
@@ -66,25 +68,34 @@ class Stack:
             self._flower(),
             *(self._worker(name, whole, *_OBSERVING) for name in OBSERVERS),
             *(self._worker(name, whole, *_RECOVERING) for name in RECOVERERS),
-            self._beat(whole),
+            *(self._beat(name, whole) for name in BEATS),
             self._proof(),
         ]
 
     def write_files(self) -> None:
         """Everything that the processes read and that does not change while they run. Idempotent."""
-        NodeFiles(home=self.home, ports=self.ports, binary=self.postgres, way=self.way).write()
+        NodeFiles(
+            home=self.home,
+            ports=self.ports,
+            binary=self.postgres,
+            way=self.way,
+            major=int(self.versions["postgres"].partition(".")[0]),
+        ).write()
         valkey.write_broker_conf(
             self._conf("broker.conf"),
             port=self.ports["broker"],
             directory=self.home.root / "broker",
-            password_file=self.home.secret("broker"),
+            password_files={
+                valkey.CONTROL_USER: self.home.secret("broker"),
+                valkey.REQUEST_USER: self.home.secret("broker-request"),
+            },
         )
         valkey.write_cache_conf(
             self._conf("cache.conf"), port=self.ports["cache"], directory=self.home.root / "cache"
         )
 
     def _broker(self) -> Process:
-        ready = answers_ping(self.ports["broker"], self.home.secret("broker"))
+        ready = answers_ping(self.ports["broker"], self.home.secret("broker"), user=valkey.CONTROL_USER)
         return self._process(
             "broker",
             "broker",
@@ -189,14 +200,13 @@ class Stack:
             stop_timeout_s=20.0,  # a step under way is let come to its end
         )
 
-    def _beat(self, needs: tuple[str, ...]) -> Process:
-        schedule = self.home.run / "beat-schedule"
+    def _beat(self, name: str, needs: tuple[str, ...]) -> Process:
         return self._process(
+            name,
             "beat",
-            "beat",
-            _celery("beat", "--loglevel=WARNING", "--pidfile=", "--schedule", str(schedule)),
+            _celery("beat", "--loglevel=WARNING", "--pidfile="),
             needs=needs,
-            ready=proved_by(lambda: self.control.missing_worker("beat")),
+            ready=proved_by(lambda: self.control.missing_worker(name)),
             warm=True,
         )
 
@@ -211,7 +221,7 @@ class Stack:
             ):
                 await _until(proved_by(look))
 
-        needs = ("sidecar", "flower", "beat", *OBSERVERS, *RECOVERERS)
+        needs = ("sidecar", "flower", *BEATS, *OBSERVERS, *RECOVERERS)
         where = "a row written, a scheduled task executed, every instance seen to answer"
         return Job(name="proof", needs=needs, start=prove, timeout_s=4 * PROOF_TIMEOUT_S, where=where)
 
@@ -284,6 +294,7 @@ WARM_MODULES = (
     "celery.concurrency.thread",
     "kombu.transport.redis",
     "workers.app",
+    "workers.beat",
     "ha_tasks.monitoring.metrics_collector",
 )
 """What the warm processes import; by name, because this layer knows neither Celery nor the workers."""

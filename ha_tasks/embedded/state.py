@@ -19,6 +19,7 @@ from ha_tasks.embedded.ports import LOOPBACK
 from ha_tasks.embedded.postgres import postmaster_pid
 from ha_tasks.embedded.secret_files import read, write_private
 from ha_tasks.embedded.supervisor import Running
+from ha_tasks.embedded.valkey import CONTROL_USER, REQUEST_USER
 from ha_tasks.errors import Unreachable
 
 FLOWER_USER = "ha"
@@ -45,7 +46,6 @@ class State:
 def endpoints(home: Home, ports: Mapping[str, int]) -> dict[str, str]:
     """Everything that a client can use, ready to use, passwords included."""
     flower = quote(read(home.secret("flower")), safe="")
-    broker = quote(read(home.secret("broker")), safe="")
     return {
         "pg_write": _dsn(home, ports["pg_write"]),
         "pg_read": _dsn(home, ports["pg_read"]),
@@ -53,7 +53,8 @@ def endpoints(home: Home, ports: Mapping[str, int]) -> dict[str, str]:
         "flower": f"http://{FLOWER_USER}:{flower}@{LOOPBACK}:{ports['flower']}/",
         "metrics": f"http://{LOOPBACK}:{ports['metrics']}/metrics",
         "balancer": f"http://{LOOPBACK}:{ports['stats']}/",
-        "broker": f"redis://:{broker}@{LOOPBACK}:{ports['broker']}/0",
+        "broker": _broker(home, ports["broker"], CONTROL_USER, "broker"),
+        "broker_requests": _broker(home, ports["broker"], REQUEST_USER, "broker-request"),
         "cache": f"redis://{LOOPBACK}:{ports['cache']}/0",
     }
 
@@ -105,6 +106,10 @@ def load(home: Home) -> State:
         nodes=found["nodes"],
         processes=tuple(Running(**process) for process in found["processes"]),
     )
+
+
+def _broker(home: Home, port: int, user: str, secret: str) -> str:
+    return f"redis://{user}:{quote(read(home.secret(secret)), safe='')}@{LOOPBACK}:{port}/0"
 
 
 def _dsn(home: Home, port: int) -> str:

@@ -24,6 +24,7 @@ from ha_tasks.model.platform import (
     Routing,
     Service,
     ServiceKind,
+    Webhook,
 )
 
 
@@ -35,6 +36,10 @@ def platform_from(file: InventoryFile) -> Platform:
         hosts={name: Host(name=name, agent_url=table.agent) for name, table in file.hosts.items()},
         balancers={name: Balancer(name=name, socket=table.socket) for name, table in file.balancers.items()},
         policies=Policies(**file.policies.model_dump()),
+        webhooks={
+            table.name: Webhook(name=table.name, url=table.url, events=tuple(table.events))
+            for table in file.webhooks
+        },
     )
 
 

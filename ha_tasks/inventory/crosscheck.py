@@ -11,8 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ha_tasks.inventory import forms
+from ha_tasks.inventory import forms, tls
 from ha_tasks.inventory.schema import InstanceTable, InventoryFile, ServiceTable
+from ha_tasks.inventory.store_place import Resolve, as_written, owner_of_store_place
+from ha_tasks.model.event import EXCHANGE
 from ha_tasks.model.fault import closest
 
 
@@ -26,10 +28,11 @@ class Finding:
     warning: bool = False
 
 
-def findings(file: InventoryFile) -> Iterator[Finding]:
-    """Every finding of every rule, in the order of the rules."""
+def findings(file: InventoryFile, resolve: Resolve = as_written) -> Iterator[Finding]:
+    """Every finding of every rule, in the order of the rules. ``resolve``: how a host's name is looked up."""
     for rule in _RULES:
         yield from rule(file)
+    yield from _store_is_apart(file, resolve)
 
 
 def _instances(file: InventoryFile) -> Iterator[tuple[str, ServiceTable, InstanceTable]]:
@@ -235,24 +238,20 @@ def _store_is_safe(file: InventoryFile) -> Iterator[Finding]:
                 problem=f"sqlite is for one host, and there are agents on {', '.join(remote)}",
                 mending="use postgresql+psycopg://user@host/database on a server of its own",
             )
+
+
+def _store_is_apart(file: InventoryFile, resolve: Resolve) -> Iterator[Finding]:
+    owner = owner_of_store_place(file, resolve)
+    if owner is None:
         return
-    protected = {i.address: key for key, s, i in _instances(file) if s.kind == "postgres"}
-    entries = {
-        entry: f"services.{name}.routing"
-        for name, s in file.services.items()
-        if s.kind == "postgres" and s.routing
-        for entry in (s.routing.entry, s.routing.read_entry)
-        if entry
-    }
-    parts = forms.split(url)
-    place = f"{parts.hostname}:{parts.port or 5432}" if parts else ""
-    owner = {**entries, **protected}.get(place)
-    if owner:
-        yield Finding(
-            key="store.url",
-            problem=f"the store stands on a database that it recovers ({owner})",
-            mending="give it a server of its own: it must answer while that database is down",
-        )
+    insisted = file.store.on_protected_cluster
+    yield Finding(
+        key="store.url",
+        problem=f"the store stands on a database that it recovers ({owner})",
+        mending="give it a server of its own: it must answer while that database is down"
+        + ("" if insisted else ", or insist: on_protected_cluster = true"),
+        warning=insisted,
+    )
 
 
 def _redundancy(file: InventoryFile) -> Iterator[Finding]:
@@ -289,14 +288,58 @@ def _nodes(key: str, service: ServiceTable, policy: str) -> Iterator[Finding]:
 
 
 def _broker_is_apart(file: InventoryFile) -> Iterator[Finding]:
-    parts = forms.split(file.broker.url)
-    place = f"{parts.hostname}:{parts.port or 6379}" if parts else ""
+    parts = [forms.split(url) for url in file.broker.urls]
+    places = {f"{p.hostname}:{p.port or 6379}" for p in parts if p and p.scheme in ("redis", "rediss")}
     for key, service, instance in _instances(file):
-        if service.kind == "redis" and instance.address == place:
+        if service.kind == "redis" and instance.address in places:
             yield Finding(
                 key="broker.url",
                 problem=f"the broker is the protected {key}",
                 mending="give the broker a server of its own: it must work while that one is down",
+                warning=True,
+            )
+
+
+def _broker_is_one(file: InventoryFile) -> Iterator[Finding]:
+    schemes = {url.partition(":")[0] for url in file.broker.urls}
+    if len(schemes) > 1:
+        yield Finding(
+            key="broker.url",
+            problem=f"URLs of several schemes: {', '.join(sorted(schemes))}",
+            mending="name the nodes of one broker, all by the same scheme",
+        )
+    if "sentinel" in schemes and not file.broker.master_name:
+        yield Finding(
+            key="broker.master_name",
+            problem="is missing: Sentinel watches servers by name",
+            mending='add master_name = "..." as in sentinel.conf',
+        )
+    for key in ("master_name", "sentinel_password"):
+        if "sentinel" not in schemes and getattr(file.broker, key):
+            yield Finding(
+                key=f"broker.{key}", problem="is for URLs of the scheme sentinel", mending="take it out"
+            )
+
+
+def _tls_fits(file: InventoryFile) -> Iterator[Finding]:
+    for key, problem, mending, warning in tls.misfits(file):
+        yield Finding(key=key, problem=problem, mending=mending, warning=warning)
+
+
+def _webhooks(file: InventoryFile) -> Iterator[Finding]:
+    for name, count in Counter(table.name for table in file.webhooks).items():
+        if count > 1:
+            problem = f"{count} webhooks bear this name"
+            yield Finding(key=f"webhooks.{name}.name", problem=problem, mending="give each its own")
+    for table in file.webhooks:
+        if table.name == EXCHANGE:
+            problem = "is the name of the events' exchange"
+            yield Finding(key=f"webhooks.{table.name}.name", problem=problem, mending="give it another")
+        if table.url.startswith("http:") and not forms.is_loopback(forms.host_of(table.url)):
+            yield Finding(
+                key=f"webhooks.{table.name}.url",
+                problem="is not encrypted: events are signed, but anybody on the way can read them",
+                mending="use https",
                 warning=True,
             )
 
@@ -313,4 +356,7 @@ _RULES: tuple[Callable[[InventoryFile], Iterator[Finding]], ...] = (
     _store_is_safe,
     _redundancy,
     _broker_is_apart,
+    _broker_is_one,
+    _tls_fits,
+    _webhooks,
 )

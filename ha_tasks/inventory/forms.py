@@ -10,10 +10,14 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
+from ha_tasks.model.action import is_own_name
+from ha_tasks.model.event import TOLD
+
 NAME_PATTERN = r"^[a-zA-Z][a-zA-Z0-9_-]{0,62}$"
 _NAME = re.compile(NAME_PATTERN)
+_EVENT_STATE = re.compile(r"^[a-z_*]+$")
 _POSTGRES_NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
-BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
+BROKER_SCHEMES = ("redis", "rediss", "sentinel", "amqp", "amqps")
 SQLITE = "sqlite:///"
 POSTGRESQL = "postgresql+psycopg://"
 
@@ -25,6 +29,13 @@ def name(value: str) -> str:
             "is no name that can be used",
             "begin with a letter, go on with letters, digits, _ or -, 63 at most",
         )
+    return value
+
+
+def own_action(value: str) -> str:
+    """The name of one's own action has a dot in it."""
+    if not is_own_name(value):
+        raise ValueError("is no name of one's own action", 'like [actions."acme.cdn_mode"]')
     return value
 
 
@@ -66,6 +77,15 @@ def web_url(value: str) -> str:
     return value
 
 
+def event_pattern(value: str) -> str:
+    """``*``, or a pattern of verbs that can be told: ``incident.*``, ``run.succeeded``."""
+    noun, dot, state = value.partition(".")
+    known = [told.partition(".")[0] for told in TOLD]
+    if value == "*" or (noun in known and dot and _EVENT_STATE.match(state)):
+        return value
+    raise ValueError("is no pattern of events", f"like {', '.join(TOLD)}, run.succeeded or *")
+
+
 def socket(value: str) -> str:
     """``tcp://host:port`` or ``unix:///path``: the runtime API of HAProxy."""
     parts = split(value)
@@ -78,6 +98,7 @@ def socket(value: str) -> str:
 
 def store_url(value: str) -> str:
     """``sqlite:///path`` or ``postgresql+psycopg://user@host/database``."""
+    _must_bear_no_secret(value)
     if value.startswith(SQLITE) and len(value) > len(SQLITE):
         return value
     parts = split(value)
@@ -89,13 +110,32 @@ def store_url(value: str) -> str:
     )
 
 
+def _must_bear_no_secret(value: str) -> None:
+    """A query is shown, logged and kept, unlike the password in front of the host."""
+    for key in ("password", "sslpassword", "sentinel_password"):
+        if f"{key}=" in value.partition("?")[2]:
+            raise ValueError(
+                f"bears {key} in its query", 'take it out and add: password = { file = "secrets/..." }'
+            )
+
+
 def broker_url(value: str) -> str:
-    """``redis://host:port/0`` (rediss, amqp, amqps)."""
+    """``redis://host:port/0`` (rediss, sentinel, amqp, amqps). One URL: a list is written as a list."""
+    _must_bear_no_secret(value)
     parts = split(value)
-    if parts is None or parts.scheme not in BROKER_SCHEMES or not parts.hostname:
+    if parts is None or parts.scheme not in BROKER_SCHEMES or not parts.hostname or ";" in value:
         raise ValueError(
             f"is no URL of a broker ({', '.join(BROKER_SCHEMES)})", 'write it like "redis://10.0.0.5:6379/0"'
         )
+    return value
+
+
+def broker_urls(value: str | list[str]) -> str | list[str]:
+    """One URL of a broker, or a list of them."""
+    for url in [value] if isinstance(value, str) else value:
+        broker_url(url)
+    if not value:
+        raise ValueError("is empty", 'write it like "redis://10.0.0.5:6379/0"')
     return value
 
 

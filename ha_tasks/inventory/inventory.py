@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ha_tasks.errors import InventoryError
+from ha_tasks.inventory.broker import BrokerEndpoint
 from ha_tasks.inventory.secret import Endpoint, Secret
 from ha_tasks.model.fault import Fault
+from ha_tasks.model.plain import Facts
 from ha_tasks.model.platform import ManagedBy, Platform, Service
+from ha_tasks.model.revision import sha256_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,19 +25,36 @@ class Inventory:
     path: Path
     platform: Platform
     store: Endpoint
-    broker: Endpoint
+    broker: BrokerEndpoint
     metrics_listen: str
     playbook_directories: tuple[Path, ...]
     agents_key: Secret | None
     passwords: Mapping[str, Secret]
+    audit_heads: Path
+    """File outside the database that keeps heads of the audit chain."""
+    store_on_protected_cluster: bool = False
+    """Somebody insists on a store that falls together with what it recovers."""
     warnings: tuple[Fault, ...] = ()
+    content: Facts = field(default_factory=dict)
+    """What the file says, without any override from the environment; secrets as references."""
+    action_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    action_secrets: Mapping[str, Mapping[str, Secret]] = field(default_factory=dict)
+    webhook_secrets: Mapping[str, Secret] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Of the content: two files with the same are the same revision."""
+        return sha256_of(self.content)
 
     def store_url(self) -> str:
         """URL of the state store with its password; raises InventoryError when that cannot be read."""
         return self.store.url()
 
     def broker_url(self) -> str:
-        """URL of the broker with its password; raises InventoryError when that cannot be read."""
+        """The broker's address as one text (model/broker.py), with its passwords.
+
+        Raises InventoryError when one of them cannot be read.
+        """
         return self.broker.url()
 
     def agent_key(self) -> bytes:
@@ -50,6 +70,20 @@ class Inventory:
         """Password with which the control plane comes to that service; None when it needs none."""
         secret = self.passwords.get(service if isinstance(service, str) else service.name)
         return None if secret is None else secret.reveal()
+
+    def secret_of(self, action: str, name: str) -> str:
+        """A secret of one's own action; raises InventoryError when it has none of that name."""
+        secret = self.action_secrets.get(action, {}).get(name)
+        if secret is None:
+            raise InventoryError(
+                f'{self.path}: actions.{action}.secrets.{name}: is missing; add [actions."{action}".secrets] '
+                f'with {name} = {{ file = "secrets/..." }}'
+            )
+        return secret.reveal()
+
+    def webhook_secret(self, name: str) -> bytes:
+        """What signs the events for that webhook, read anew; raises InventoryError, KeyError."""
+        return self.webhook_secrets[name].reveal().encode()
 
     @property
     def managed_by(self) -> Mapping[str, ManagedBy]:

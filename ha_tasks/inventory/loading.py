@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from ha_tasks.errors import InventoryError
-from ha_tasks.inventory import forms
+from ha_tasks.inventory import forms, tls
+from ha_tasks.inventory.broker import BrokerEndpoint
 from ha_tasks.inventory.convert import platform_from
 from ha_tasks.inventory.crosscheck import findings
 from ha_tasks.inventory.environment import override, variable_for
@@ -26,7 +27,9 @@ from ha_tasks.inventory.secret import (
     whereabouts,
     without_password,
 )
+from ha_tasks.inventory.store_place import looked_up
 from ha_tasks.model.fault import Fault, faults_of
+from ha_tasks.model.plain import Facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,33 @@ def read(path: Path, environ: Mapping[str, str]) -> Reading:
     return _judged(path, content, environ)
 
 
+def at_revision(inventory: Inventory, content: Facts, environ: Mapping[str, str]) -> Inventory:
+    """The inventory as an applied revision says it, at the place and in the environment of this one.
+
+    Only its shape is judged, not whether its files are still there: what is missing is told where it is
+    used. Raises InventoryError when this version of the program cannot read it.
+    """
+    overridden = override(content, environ)
+    try:
+        file = InventoryFile.model_validate(overridden.content)
+    except ValidationError as error:
+        raise InventoryError(f"an applied revision cannot be read: {error.errors()[0]['msg']}") from error
+    return _inventory(
+        inventory.path, file, content=content, sources=overridden.sources, environ=environ, warnings=()
+    )
+
+
+def filled(content: Facts) -> Facts:
+    """The content with every default that it does not say itself; as it is where the environment has to
+    complete it first.
+    """
+    try:
+        file = InventoryFile.model_validate(content)
+    except ValidationError:
+        return content
+    return dict(file.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
 def _unreadable(path: Path, error: Exception) -> Fault:
     """The fault of a file that cannot even be parsed."""
     problem, mending = "cannot be read", "mend its permissions"
@@ -79,7 +109,13 @@ def _judged(path: Path, content: Mapping[str, Any], environ: Mapping[str, str]) 
         return Reading(inventory=None, faults=faults)
     faults, warnings = _sorted(path, file, overridden.sources, environ)
     faults = (*overridden.faults, *faults)
-    inventory = None if faults else _inventory(path, file, overridden.sources, environ, warnings)
+    inventory = (
+        None
+        if faults
+        else _inventory(
+            path, file, content=content, sources=overridden.sources, environ=environ, warnings=warnings
+        )
+    )
     return Reading(inventory=inventory, faults=faults, warnings=warnings)
 
 
@@ -109,7 +145,7 @@ def _sorted(
     """(faults, warnings) of everything that the shape alone does not show."""
     faults: list[Fault] = []
     warnings: list[Fault] = []
-    for finding in findings(file):
+    for finding in findings(file, looked_up):
         fault = Fault(file=str(path), key=finding.key, problem=finding.problem, mending=finding.mending)
         (warnings if finding.warning else faults).append(_sourced(fault, sources))
     for key, table in _references(file):
@@ -120,6 +156,10 @@ def _sorted(
             (warnings if table.file is None else faults).append(_sourced(fault, sources))
     faults += _clear_passwords(path, file, sources)
     faults += _missing_directories(path, file)
+    faults += [
+        Fault(file=str(path), key=key, problem=problem, mending=mending)
+        for key, problem, mending in tls.file_problems(file, path.absolute().parent)
+    ]
     return tuple(faults), tuple(warnings)
 
 
@@ -128,6 +168,7 @@ def _references(file: InventoryFile) -> Iterator[tuple[str, SecretTable]]:
     candidates = [
         ("store.password", file.store.password),
         ("broker.password", file.broker.password),
+        ("broker.sentinel_password", file.broker.sentinel_password),
         ("agents.key", file.agents.key if file.agents else None),
     ]
     candidates += [
@@ -135,6 +176,12 @@ def _references(file: InventoryFile) -> Iterator[tuple[str, SecretTable]]:
         for name, service in file.services.items()
         if (table := service.postgres or service.redis) is not None
     ]
+    candidates += [
+        (_action_key(name, secret), table)
+        for name, action in file.actions.items()
+        for secret, table in action.secrets.items()
+    ]
+    candidates += [(_webhook_key(table.name), table.secret) for table in file.webhooks]
     return ((key, table) for key, table in candidates if table is not None)
 
 
@@ -142,9 +189,17 @@ def _password_key(name: str, service: ServiceTable) -> str:
     return f"services.{name}.{service.kind}.password"
 
 
+def _action_key(action: str, secret: str) -> str:
+    return f"actions.{action}.secrets.{secret}"
+
+
+def _webhook_key(name: str) -> str:
+    return f"webhooks.{name}.secret"
+
+
 def _clear_passwords(path: Path, file: InventoryFile, sources: Mapping[str, str]) -> Iterator[Fault]:
     """Passwords inside an URL are for the environment alone; in a file they stand for everyone to read."""
-    for section, url in (("store", file.store.url), ("broker", file.broker.url)):
+    for section, url in (("store", file.store.url), *(("broker", each) for each in file.broker.urls)):
         key = f"{section}.url"
         if without_password(url)[1] is not None and variable_for(key, sources) is None:
             yield Fault(
@@ -169,6 +224,8 @@ def _missing_directories(path: Path, file: InventoryFile) -> Iterator[Fault]:
 def _inventory(
     path: Path,
     file: InventoryFile,
+    *,
+    content: Facts,
     sources: Mapping[str, str],
     environ: Mapping[str, str],
     warnings: tuple[Fault, ...],
@@ -178,9 +235,14 @@ def _inventory(
     return Inventory(
         path=path.absolute(),
         platform=platform_from(file),
-        store=_endpoint("store", _absolute(file.store.url, directory), secrets, sources),
-        broker=_endpoint("broker", file.broker.url, secrets, sources),
+        store=replace(
+            _endpoint("store", _absolute(file.store.url, directory), secrets, sources),
+            query=tls.store_query(file, directory),
+        ),
+        broker=_broker(file, directory, secrets, sources),
+        store_on_protected_cluster=file.store.on_protected_cluster,
         metrics_listen=file.metrics.listen,
+        audit_heads=directory / file.audit.heads,
         playbook_directories=tuple(directory / each for each in file.playbooks.directories),
         agents_key=secrets.get("agents.key"),
         passwords={
@@ -188,7 +250,27 @@ def _inventory(
             for name, service in file.services.items()
             if (key := _password_key(name, service)) in secrets
         },
+        content=content,
+        action_settings={name: table.settings for name, table in file.actions.items()},
+        action_secrets={
+            name: {secret: secrets[_action_key(name, secret)] for secret in table.secrets}
+            for name, table in file.actions.items()
+        },
+        webhook_secrets={table.name: secrets[_webhook_key(table.name)] for table in file.webhooks},
         warnings=warnings,
+    )
+
+
+def _broker(
+    file: InventoryFile, directory: Path, secrets: Mapping[str, Secret], sources: Mapping[str, str]
+) -> BrokerEndpoint:
+    ends = [_endpoint("broker", url, secrets, sources) for url in file.broker.urls]
+    return BrokerEndpoint(
+        bare_urls=tuple(end.bare_url for end in ends),
+        password=ends[0].password,
+        master_name=file.broker.master_name,
+        sentinel_password=secrets.get("broker.sentinel_password"),
+        query=tls.broker_query(file, directory),
     )
 
 

@@ -11,11 +11,17 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from ha_tasks.inventory import forms
+from ha_tasks.model.action import OWN_NAME
 
 Name = Annotated[
     str,
     AfterValidator(forms.name),
     WithJsonSchema({"type": "string", "pattern": forms.NAME_PATTERN}),
+]
+ActionWord = Annotated[
+    str,
+    AfterValidator(forms.own_action),
+    WithJsonSchema({"type": "string", "pattern": f"^{OWN_NAME.pattern}$"}),
 ]
 Address = Annotated[str, AfterValidator(forms.address)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -55,6 +61,25 @@ class SecretTable(Table):
         return self
 
 
+class TlsTable(Table):
+    """Whose certificates count on an encrypted connection; an empty table verifies as well."""
+
+    ca: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Path of the authorities (PEM) for the server's certificate; left out: the machine's.",
+    )
+    certificate: str | None = Field(
+        default=None, min_length=1, description="Path of our own certificate (PEM), where the server asks."
+    )
+    key: str | None = Field(
+        default=None, min_length=1, description="Path of its key (PEM), a file that is closed to others."
+    )
+    verify: bool = Field(
+        default=True, description="`false` encrypts, and trusts whoever answers; for a trial only."
+    )
+
+
 class PlatformTable(Table):
     """What is protected, as a whole."""
 
@@ -71,17 +96,41 @@ class StoreTable(Table):
     password: SecretTable | None = Field(
         default=None, description="Secret reference: password of the store's user."
     )
+    on_protected_cluster: bool = Field(
+        default=False,
+        description="Insist on a store that stands on a database it recovers: while that is down, "
+        "nothing is recovered automatically.",
+    )
+    tls: TlsTable | None = Field(
+        default=None,
+        description="TLS to a PostgreSQL store (`sslmode=verify-full`); left out: libpq's default.",
+    )
 
 
 class BrokerTable(Table):
     """The broker that carries the messages of the workers."""
 
-    url: Annotated[str, AfterValidator(forms.broker_url)] = Field(
-        description="`redis://host:port/0`; rediss, amqp and amqps too."
+    url: Annotated[str | list[str], AfterValidator(forms.broker_urls)] = Field(
+        description="`redis://host:port/0`; rediss, sentinel, amqp and amqps too. A list: tried in order."
     )
     password: SecretTable | None = Field(
         default=None, description="Secret reference: password of the broker's user."
     )
+    master_name: str = Field(
+        default="", description="What Sentinel calls the server (URLs of the scheme sentinel)."
+    )
+    sentinel_password: SecretTable | None = Field(
+        default=None, description="Secret reference: password of the Sentinels themselves."
+    )
+    tls: TlsTable | None = Field(
+        default=None,
+        description="TLS to the broker (rediss, amqps); left out: verified by the machine's authorities.",
+    )
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """All of them, in the order in which they are tried."""
+        return (self.url,) if isinstance(self.url, str) else tuple(self.url)
 
 
 class AgentsTable(Table):
@@ -98,11 +147,31 @@ class MetricsTable(Table):
     listen: Address = Field(default="127.0.0.1:9808", description="Address on which /metrics is served.")
 
 
+class AuditTable(Table):
+    """The audit chain."""
+
+    heads: str = Field(
+        default="audit/heads.jsonl",
+        min_length=1,
+        description="File outside the database, relative to this file, to which heads of the audit chain are "
+        "appended: by it a rewritten chain is found.",
+    )
+
+
 class PlaybooksTable(Table):
     """Playbooks beside the shipped ones."""
 
     directories: list[str] = Field(
         default_factory=list, description="Directories with own playbooks (*.toml), relative to this file."
+    )
+
+
+class ActionTable(Table):
+    """What one's own action is given; the names inside are the action's own."""
+
+    settings: dict[str, str] = Field(default_factory=dict, description="Settings, as texts.")
+    secrets: dict[Name, SecretTable] = Field(
+        default_factory=dict, description="Secret references; the action reads each when it needs it."
     )
 
 
@@ -211,6 +280,22 @@ class ServiceTable(Table):
     instances: list[InstanceTable] = Field(min_length=1, description="The processes that serve it.")
 
 
+class WebhookTable(Table):
+    """An endpoint that is told of events."""
+
+    name: Name = Field(description="Its name in metrics and logs; how far it was told is kept by it.")
+    url: Annotated[str, AfterValidator(forms.web_url)] = Field(
+        description="Where each event is posted: https, or http within a network that one trusts."
+    )
+    secret: SecretTable = Field(
+        description="Secret reference: what signs every event; read anew for each, so it can be changed."
+    )
+    events: Annotated[list[Annotated[str, AfterValidator(forms.event_pattern)]], Field(min_length=1)] = Field(
+        default=["incident.*", "run.*"],
+        description="Patterns of the events that it is told: `incident.*`, `run.succeeded`, `*`.",
+    )
+
+
 class PoliciesTable(Table):
     """Limits of the automation."""
 
@@ -221,6 +306,18 @@ class PoliciesTable(Table):
     )
     max_concurrent_runs: Count = Field(default=2, description="Recoveries that may run at the same time.")
     max_runs_per_hour: Count = Field(default=60, description="Recoveries per hour, then a person is called.")
+    just_promoted_s: float = Field(
+        default=10.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds for which a primary is not failed over again after its promotion.",
+    )
+    approval_within_s: Seconds = Field(
+        default=3600.0, description="Seconds for which a run waits for a person's approval."
+    )
+    four_eyes: bool = Field(
+        default=False, description="`true`: nobody approves what they have asked for themselves."
+    )
     probe_retention_s: Seconds = Field(
         default=3600.0, description="Seconds for which outcomes of probes are kept."
     )
@@ -237,12 +334,19 @@ class InventoryFile(Table):
         default=None, description="The host agents; needed when there are hosts."
     )
     metrics: MetricsTable = Field(default_factory=MetricsTable, description="The metrics sidecar.")
+    audit: AuditTable = Field(default_factory=AuditTable, description="The audit chain.")
     playbooks: PlaybooksTable = Field(
         default_factory=PlaybooksTable, description="Playbooks beside the shipped ones."
+    )
+    actions: dict[ActionWord, ActionTable] = Field(
+        default_factory=dict, description="What one's own actions are given, by the action's name."
     )
     hosts: dict[Name, HostTable] = Field(
         default_factory=dict, description="Machines with a host agent, by name."
     )
     balancers: dict[Name, BalancerTable] = Field(default_factory=dict, description="Each HAProxy, by name.")
     services: dict[Name, ServiceTable] = Field(min_length=1, description="Protected services, by name.")
+    webhooks: list[WebhookTable] = Field(
+        default_factory=list, description="Endpoints that are told of events; see the contract page."
+    )
     policies: PoliciesTable = Field(default_factory=PoliciesTable, description="Limits of the automation.")

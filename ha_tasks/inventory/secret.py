@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from ha_tasks.errors import InventoryError
 from ha_tasks.inventory.schema import SecretTable
+from ha_tasks.model.tls import with_query
 
 COMMAND_DEADLINE_S = 10.0
 
@@ -44,16 +45,16 @@ class Secret:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """An URL without its password, and the password's whereabouts."""
+    """An URL without its password, the password's whereabouts, and what TLS adds to the URL's query."""
 
     bare_url: str
     password: Secret | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
 
     def url(self) -> str:
-        """The URL with the password merged in; raises InventoryError when that cannot be read."""
-        return (
-            self.bare_url if self.password is None else with_password(self.bare_url, self.password.reveal())
-        )
+        """The URL with password and TLS merged in; raises InventoryError when the password cannot be read."""
+        url = self.bare_url if self.password is None else with_password(self.bare_url, self.password.reveal())
+        return with_query(url, self.query) if self.query else url
 
 
 def with_password(url: str, password: str) -> str:
@@ -123,7 +124,7 @@ def printed_by(key: str, command: list[str], directory: Path, deadline_s: float 
 def whereabouts(table: SecretTable, directory: Path, environ: Mapping[str, str]) -> tuple[str, str] | None:
     """(problem, mending) of a reference that leads nowhere, judged without reading it; None: it is fine."""
     if table.file is not None:
-        return _file_problem(directory / table.file)
+        return closed_file_problem(directory / table.file)
     if table.env is not None:
         # Whoever only looks at the platform needs no secret, so this is judged where it is used as well.
         return None if table.env in environ else (f"environment variable {table.env} is not set", "export it")
@@ -132,7 +133,13 @@ def whereabouts(table: SecretTable, directory: Path, environ: Mapping[str, str])
     return None if found else (f"program {program} is not found", "install it, or name it by its path")
 
 
-def _file_problem(path: Path) -> tuple[str, str] | None:
+def open_file_problem(path: Path, what: str) -> tuple[str, str] | None:
+    """(problem, mending) of a file that is no secret; None: it is there."""
+    return None if path.is_file() else (f"file {path} does not exist", f"put {what} there, in PEM form")
+
+
+def closed_file_problem(path: Path) -> tuple[str, str] | None:
+    """(problem, mending) of a file that holds a secret; None: it is there, for us alone."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

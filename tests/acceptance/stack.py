@@ -7,8 +7,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 START_WITHIN_S = 120
@@ -18,18 +19,26 @@ ANSWER_WITHIN_S = 180
 class Stack:
     """A demo on a home of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, overrides: Mapping[str, str] = MappingProxyType({})) -> None:
+        """``overrides``: environment variables of every command, as ``HA_TASKS__STORE__URL``."""
         self.home = home
+        self._overrides = overrides
 
     def command(self, *words: str, within_s: float = ANSWER_WITHIN_S) -> subprocess.CompletedProcess[str]:
         """Runs ``ha-tasks`` with these words on this home."""
-        environ = {k: v for k, v in os.environ.items() if not k.startswith("HA_TASKS")}
+        return self.with_environment(*words, within_s=within_s)
+
+    def with_environment(
+        self, *words: str, within_s: float = ANSWER_WITHIN_S, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        """The same with more variables."""
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("HA_TASKS")} | more
         return subprocess.run(
             [sys.executable, "-m", "ha_tasks.cli", *words, "--home", str(self.home)],
             capture_output=True,
             text=True,
             timeout=within_s,
-            env=environ,
+            env={**environ, **self._overrides},
             check=False,
         )
 

@@ -19,6 +19,7 @@ from ha_tasks.adapters.host_agent import HostAgents
 from ha_tasks.adapters.postgres_conf import render_pg_hba, render_postgresql_conf
 from ha_tasks.adapters.postgres_session import Login, Row, Session
 from ha_tasks.embedded.binaries import resolve
+from ha_tasks.embedded.founding import CLUSTER_ROLES, Foundation, scram_verifier, statements
 from ha_tasks.embedded.unprivileged import choose, give
 from ha_tasks.ports.host import Authority
 from workers.agent import processes
@@ -133,6 +134,21 @@ class Node:
             stdout=subprocess.DEVNULL,
             timeout=60,
         )
+        self._make_roles()
+
+    def _make_roles(self) -> None:
+        """The shipped ones: agents work with no more rights than these."""
+        passwords = dict.fromkeys(("ha_agent", "ha_repl"), PASSWORD)
+        logins = [f"ALTER ROLE {r} PASSWORD '{scram_verifier(p)}'" for r, p in passwords.items()]
+        foundation = Foundation(
+            bin_dir=_bin_dir(),
+            way=choose(os.geteuid()),
+            passwords=passwords,
+            database="",
+            owner="",
+            log=self.home / "founding.log",
+        )
+        foundation.apply(self.data, "postgres", [*statements(CLUSTER_ROLES), *logins])
 
     def destroy(self) -> None:
         self.agent.kill()
@@ -169,7 +185,7 @@ class Node:
                 'data_dir = "data"',
                 'conf_dir = "conf"',
                 f'address = "127.0.0.1:{self.port}"',
-                'superuser = "postgres"',
+                'user = "ha_agent"',
                 'password = { file = "password" }',
                 'replication_user = "ha_repl"',
                 'passfile = "passfile"',
@@ -199,7 +215,6 @@ class Nodes:
         for node in self.nodes.values():
             node.agent.start()
         self.agents.start_primary(first.name, "", self.by)
-        first.rows(f"CREATE ROLE ha_repl REPLICATION LOGIN PASSWORD '{PASSWORD}'")
 
     def next_epoch(self) -> Authority:
         self.by = Authority(epoch=self.by.epoch + 1, fence=self.by.fence + 1)
@@ -229,7 +244,7 @@ def _bin_dir() -> Path:
 
 
 def _passfile() -> str:
-    return "\n".join(f"127.0.0.1:*:*:{user}:{PASSWORD}" for user in ("postgres", "ha_repl"))
+    return "\n".join(f"127.0.0.1:*:*:{user}:{PASSWORD}" for user in ("ha_agent", "ha_repl"))
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ from ha_tasks.embedded import secret_files, state
 from ha_tasks.embedded.supervisor import Running
 from ha_tasks.embedded.unprivileged import choose
 
+SLEEP = "exec sleep 60"
+
 
 class SleeperHome:
     """Sleepers by name; ``end`` ends what is left of them."""
@@ -25,10 +27,15 @@ class SleeperHome:
         secret_files.ensure(self.home.secrets)
         self._sleepers: dict[str, subprocess.Popen[bytes]] = {}
 
-    def run(self, name: str, script: str = "exec sleep 60") -> int:
+    def run(self, name: str, script: str = SLEEP) -> int:
         """Starts one and records it in state.json."""
         environ = {"PATH": os.environ["PATH"], "HA_TASKS_STACK": "a-stack"}
-        self._sleepers[name] = subprocess.Popen(["/bin/sh", "-c", script], env=environ)
+        self._sleepers[name] = started = subprocess.Popen(["/bin/sh", "-c", script], env=environ)
+        # Between two programs of one process its environment cannot be read.
+        deadline = time.monotonic() + 5
+        while script == SLEEP and Path(f"/proc/{started.pid}/comm").read_text() != "sleep\n":
+            assert time.monotonic() < deadline, "the sleeper does not fall asleep"
+            time.sleep(0.005)
         running = [Running(name=n, kind="test", pid=p.pid) for n, p in self._sleepers.items()]
         state.write(self.home, state.State(endpoints={}, nodes={}, processes=running))
         return self._sleepers[name].pid

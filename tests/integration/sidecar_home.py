@@ -16,15 +16,19 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from beat_schedule import SCHEDULE
 from ha_tasks.embedded.inventory import render
 from ha_tasks.embedded.ports import DEFAULTS
 from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet
+from ha_tasks.model.leadership import BEAT
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome, Target
+from ha_tasks.model.schedule import Move
 from ha_tasks.names import Counter, Histogram
 from ha_tasks.ports.ledger import Worker
 from ha_tasks.store import Store
 from tests.servers import free_port
 from tests.valkey_server import PASSWORD
+from workers.beat import entries_of
 
 LIVED_S = 1800
 INSTANCES = (
@@ -73,10 +77,19 @@ def live_half_an_hour(store: Store) -> None:
     for name, kind, queues in (
         ("h/probe-a", "observer", ("probes", "alerts")),
         ("h/recovery-1", "worker", ("recovery", "backups", "tuning")),
-        ("h/beat", "beat", ()),
+        ("h/beat-a", "beat", ()),
     ):
         store.ledger.heartbeat(Worker(name=name, kind=kind, queues=queues, pid=1, heartbeat_at=now))
+    _beat_once(store, now)
     store.schedule.succeeded("sweep", now)
+
+
+def _beat_once(store: Store, now: datetime) -> None:
+    leading = store.leadership.take(BEAT, None, "h/beat-a", now)
+    assert leading is not None
+    sweep = next(entry for entry in entries_of(SCHEDULE) if entry.name == "sweep")
+    move = Move(entry=sweep, before=None, due_at=now, send=True)
+    store.ticks.claim(BEAT, leading.fence, [move], now, now)
 
 
 def look_once(store: Store) -> None:

@@ -106,10 +106,10 @@ def test_the_broker_answers_only_who_knows_the_password(tmp_path: Path):
     conf, secret, port = tmp_path / "broker.conf", tmp_path / "secret", free_port()
     secret_files.ensure(tmp_path, ["secret"])
     directory = tmp_path / 'a "broker"'
-    valkey.write_broker_conf(conf, port=port, directory=directory, password_file=secret)
+    valkey.write_broker_conf(conf, port=port, directory=directory, password_files={"ha_control": secret})
 
     with running(resolve("valkey").path, conf):
-        assert comes_up(answers_ping(port, secret))
+        assert comes_up(answers_ping(port, secret, user="ha_control"))
         assert "NOAUTH" in missing(answers_ping(port))
         assert (directory / "appendonlydir").is_dir()
 

@@ -83,6 +83,21 @@ def test_a_killed_reaper_is_replaced(whole: Demo):
     assert wait_until(lambda: whole.pid("reaper") != before and alive(whole.pid("reaper")), 5)
 
 
+def test_a_secret_that_is_away_for_a_while_ends_no_platform(whole: Demo):
+    secret = whole.home.secret("broker-request")
+    away = secret.with_name("away")
+    secret.rename(away)
+    try:
+        log = whole.home.log_of("supervisor")
+        assert wait_until(lambda: "state.json is not renewed" in log.read_text(), 5)
+    finally:
+        away.rename(secret)
+
+    before = whole.pid("sidecar")
+    os.kill(before, signal.SIGKILL)
+    assert wait_until(lambda: "sidecar" in names(whole) and whole.pid("sidecar") != before, 10)
+
+
 def test_a_killed_supervisor_leaves_nothing_and_its_data_is_there_at_the_next_start(whole: Demo):
     """Within 4 s nothing of it runs."""
     supervisor = lock.holder(whole.home.lock)
@@ -108,7 +123,9 @@ def test_stopping_ends_everything_in_order_and_removes_the_record(whole: Demo):
     assert not whole.home.state.exists()
     log = whole.home.log_of("supervisor").read_text().splitlines()
     stopped = [line.split()[2] for line in log if " stopped " in line]
-    assert stopped.index("beat") < stopped.index("postgres") < stopped.index("agent-pg1")
+    assert (
+        max(map(stopped.index, ("beat-a", "beat-b"))) < stopped.index("postgres") < stopped.index("agent-pg1")
+    )
     assert not [line for line in log if " killed " in line]
 
 

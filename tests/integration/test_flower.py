@@ -95,6 +95,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         seen = Watched(port=port, home=home, flower=flower, broker=broker)
         try:
             await_(lambda: _is_up(seen), "Flower does not answer")
+            with broker.client() as client:
+                # It answers a moment before it listens, and what was sent until then it never hears of.
+                await_(client.pubsub_numpat, "Flower does not listen to events")
             app = make_app(broker.secret_url)
             app.send_task(NAME, kwargs=STEP, queue=Queue.RECOVERY)
             app.close()

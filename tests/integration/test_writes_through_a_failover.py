@@ -28,7 +28,7 @@ from ha_tasks.model.platform import Platform, Routing
 from ha_tasks.model.probe import OutcomeKind
 from tests.fakes.repositories import FakeWantedServers
 from tests.haproxy_server import HaproxyServer
-from tests.postgres_pair import PostgresPair, password, running_pair
+from tests.postgres_pair import USER, PostgresPair, password, running_pair
 from tests.servers import free_port
 
 SETTINGS = {"shared_buffers": "16MB", "synchronous_commit": "on"}
@@ -78,6 +78,7 @@ def test_acknowledged_writes_survive_and_new_ones_reach_the_promoted_node(
         LoadBalancer({"edge": HaproxyControl(edge.socket)}, FakeWantedServers(), SYSTEM_CLOCK)
     )
     router.route_writes(service, "pg1")
+    pair.primary.execute(f"GRANT CREATE ON SCHEMA public TO {USER}", "app")
     load = EntryLoads(protected, control_logins(password), SYSTEM_CLOCK).writes("db", pause_s=0.01)
     load.start()
     time.sleep(0.3)

@@ -32,7 +32,7 @@ class Agent:
         units = Units(config.units, config.state_dir)
         database = _database(config.postgres, config.state_dir) if config.postgres else None
         node = config.postgres.node if config.postgres else ""
-        routes = Routes(host=config.host, node=node, database=database, units=units)
+        routes = Routes(host=config.host, node=node, database=database, units=units, allow=config.allow)
         try:
             self._server = AgentServer(config.listen, routes=routes, key=config.key)
         except OSError as error:

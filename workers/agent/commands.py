@@ -49,6 +49,7 @@ class DatabaseCommands:
             timeline=seen.at.timeline if seen else self._timeline_of_stopped(),
             lsn=seen.at.lsn if seen else None,
             receiving=seen.receiving if seen and seen.in_recovery else None,
+            fence=self._ledger.highest.fence,
         )
 
     def fence(self, by: Authority, timeout_s: float) -> Json:

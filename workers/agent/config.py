@@ -6,16 +6,18 @@ import os
 import subprocess
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from ha_tasks.adapters.agent_signing import SHORTEST_KEY
 from ha_tasks.adapters.wire import parse_address
 from ha_tasks.errors import UsageError
+from workers.agent.verbs import NODE_VERBS, UNIT_VERB, VERBS
 
 T = TypeVar("T")
 _COMMAND_TIMEOUT_S = 10.0
+_NOT_SAID = ("?",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class PostgresConfig:
     data_dir: Path
     conf_dir: Path
     address: str
-    superuser: str
+    user: str
     password: str = field(repr=False)
     replication_user: str
     passfile: Path
@@ -60,6 +62,8 @@ class AgentConfig:
     state_dir: Path
     postgres: PostgresConfig | None
     units: Mapping[str, UnitConfig]
+    allow: frozenset[str]
+    """Verbs that this agent carries out; others are refused, however well signed."""
 
 
 def load_config(path: Path) -> AgentConfig:
@@ -80,9 +84,20 @@ def load_config(path: Path) -> AgentConfig:
         state_dir=state_dir,
         postgres=_postgres(top, run_as, state_dir),
         units={name: _unit(name, table) for name, table in top.tables("units")},
+        allow=frozenset(top.texts("allow", default=_NOT_SAID)),
     )
     top.finish()
-    return config
+    return replace(config, allow=_allowed(config))
+
+
+def _allowed(config: AgentConfig) -> frozenset[str]:
+    """What was said, or else what its node and its units need."""
+    if config.allow != frozenset(_NOT_SAID):
+        unknown = sorted(config.allow - VERBS)
+        if unknown:
+            raise UsageError(f"allow names {unknown[0]}, which is none of {', '.join(sorted(VERBS))}")
+        return config.allow
+    return frozenset(NODE_VERBS if config.postgres else ()) | frozenset({UNIT_VERB} if config.units else ())
 
 
 def _key(top: _Table) -> bytes:
@@ -103,7 +118,7 @@ def _postgres(top: _Table, run_as: tuple[str, ...], state_dir: Path) -> Postgres
         data_dir=table.path("data_dir").resolve(),
         conf_dir=table.path("conf_dir"),
         address=":".join(map(str, table.as_address("address", address))),
-        superuser=table.take("superuser", str),
+        user=_user(table),
         password=table.secret("password"),
         replication_user=table.take("replication_user", str),
         passfile=table.path("passfile"),
@@ -117,6 +132,11 @@ def _postgres(top: _Table, run_as: tuple[str, ...], state_dir: Path) -> Postgres
     if config.node in config.peers:
         raise UsageError(f"{top.file}: postgres.peers.{config.node} is the node itself; take it out")
     return config
+
+
+def _user(table: _Table) -> str:
+    """``user``; earlier versions called it ``superuser``, and it had to be one."""
+    return table.take("user", str, default=table.take("superuser", str, default="") or None)
 
 
 def _peers(table: _Table) -> Mapping[str, str]:

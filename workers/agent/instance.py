@@ -66,7 +66,7 @@ class Instance:
         self.config = config
         self.memory = memory
         self.postmaster = Postmaster(config.data_dir)
-        self.sql = Sql(config.address, user=config.superuser, password=config.password)
+        self.sql = Sql(config.address, user=config.user, password=config.password)
 
     # --- what it is ---
 
@@ -174,9 +174,9 @@ class Instance:
             tcp_user_timeout="3000",
         )
 
-    def superuser_conninfo(self, upstream: str) -> str:
-        """How a tool reaches ``upstream`` as superuser; its password is in the passfile."""
-        return self._conninfo(upstream, user=self.config.superuser)
+    def agent_conninfo(self, upstream: str) -> str:
+        """How a tool reaches ``upstream`` as the agent does; its password is in the passfile."""
+        return self._conninfo(upstream, user=self.config.user)
 
     def backup_conninfo(self, upstream: str) -> str:
         """How pg_basebackup reaches ``upstream``.
@@ -188,8 +188,8 @@ class Instance:
         )
 
     def peer_sql(self, upstream: str) -> Sql:
-        """SQL on a peer, as superuser."""
-        return Sql(self._peer(upstream), user=self.config.superuser, password=self.config.password)
+        """SQL on a peer, in the role of agents."""
+        return Sql(self._peer(upstream), user=self.config.user, password=self.config.password)
 
     def reconfigure(self, warrant: Warrant, *, upstream: str | None, sync_setting: str) -> None:
         """``configure``, and returns when new sessions of the running server have these settings.

@@ -122,7 +122,7 @@ class Rejoin:
             self._tools.run(
                 "pg_rewind",
                 f"--target-pgdata={self._config.data_dir}",
-                f"--source-server={self._instance.superuser_conninfo(name)}",
+                f"--source-server={self._instance.agent_conninfo(name)}",
                 f"--config-file={self._config.conf_dir / 'postgresql.conf'}",
                 cwd=self._config.data_dir,
             )

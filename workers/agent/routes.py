@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from urllib.parse import unquote
 
@@ -13,22 +13,11 @@ from ha_tasks.model.plain import Json
 from ha_tasks.ports.host import Authority
 from workers.agent.commands import DatabaseCommands
 from workers.agent.units import Units
+from workers.agent.verbs import NODE_VERBS, UNIT_VERB, VERBS
 
 _NODE = re.compile(r"/v1/nodes/([^/]+)(?:/([^/]+)(?:/([^/]+))?)?")
 _UNIT = re.compile(r"/v1/hosts/([^/]+)/units/([^/]+)(/restart)?")
 _LONGEST_S = 3600.0
-
-_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
-    "fence": (),
-    "revoke": (),
-    "follow": ("upstream",),
-    "promote": ("sync_setting",),
-    "set_sync": ("sync_setting",),
-    "start_primary": ("sync_setting",),
-    "start_standby": ("upstream",),
-    "rejoin": ("upstream", "job"),
-}
-"""Verbs of a node and their arguments, all strings, besides epoch, fence and timeout_s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +31,17 @@ class Reply:
 class Routes:
     """Answers requests that are known to be genuine. Every error becomes a reply."""
 
-    def __init__(self, *, host: str, node: str, database: DatabaseCommands | None, units: Units) -> None:
+    def __init__(
+        self,
+        *,
+        host: str,
+        node: str,
+        database: DatabaseCommands | None,
+        units: Units,
+        allow: Collection[str] = VERBS,
+    ) -> None:
         self._host = host
+        self._allow = frozenset(allow)
         self._node = node
         self._database = database
         self._units = units
@@ -76,11 +74,10 @@ class Routes:
 
     def _command(self, node: str, verb: str, body: Json) -> Json:
         database = self._database_of(node)
-        if verb not in _ARGUMENTS:
-            raise AgentRefused(f"{verb!r} is no verb of this agent")
+        self._require_allowed(verb)
         by = Authority(epoch=_whole(body, "epoch"), fence=_whole(body, "fence"))
         timeout_s = _seconds(body)
-        arguments = {name: _text(body, name) for name in _ARGUMENTS[verb]}
+        arguments = {name: _text(body, name) for name in NODE_VERBS[verb]}
         _nothing_else(body)
         do: Callable[..., Json] = getattr(database, verb)
         return do(by, timeout_s, **arguments)
@@ -90,9 +87,16 @@ class Routes:
             raise AgentRefused(f"this is the agent of {self._host}, not of {host}")
         if restart is None:
             return self._units.status(unit)
+        self._require_allowed(UNIT_VERB)
         key, fence, timeout_s = _text(restart, "key"), _whole(restart, "fence"), _seconds(restart)
         _nothing_else(restart)
         return self._units.restart(unit, key, fence=fence, timeout_s=timeout_s)
+
+    def _require_allowed(self, verb: str) -> None:
+        if verb not in VERBS:
+            raise AgentRefused(f"{verb!r} is no verb of this agent")
+        if verb not in self._allow:
+            raise AgentRefused(f"{verb!r} is not allowed on {self._host}; add it to allow in agent.toml")
 
     def _database_of(self, node: str) -> DatabaseCommands:
         if self._database is None or node != self._node:

@@ -1,4 +1,4 @@
-"""SQL on a PostgreSQL node as superuser; every wait ends, also on a frozen server."""
+"""SQL on a PostgreSQL node in the role of agents; every wait ends, also on a frozen server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The node that another is to stand behind, asked by SQL as superuser."""
+"""The node that another is to stand behind, asked by SQL in the agent's role."""
 
 from __future__ import annotations
 

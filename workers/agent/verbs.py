@@ -1,0 +1,20 @@
+"""The verbs of an agent: what a request may ask for, and what a configuration may allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+NODE_VERBS: Mapping[str, tuple[str, ...]] = {
+    "fence": (),
+    "revoke": (),
+    "follow": ("upstream",),
+    "promote": ("sync_setting",),
+    "set_sync": ("sync_setting",),
+    "start_primary": ("sync_setting",),
+    "start_standby": ("upstream",),
+    "rejoin": ("upstream", "job"),
+}
+"""Verbs of a node and their arguments, all strings, besides epoch, fence and timeout_s."""
+UNIT_VERB = "restart"
+"""Of a unit; its arguments are key and fence, besides timeout_s."""
+VERBS = frozenset({*NODE_VERBS, UNIT_VERB})
