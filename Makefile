@@ -8,6 +8,7 @@ export PYTHON
 # Options for `ha-tasks demo`, for instance DEMO_FLAGS=--detach; and for pytest, for instance TEST_FLAGS="-k fence -x".
 DEMO_FLAGS ?=
 TEST_FLAGS ?=
+SOAK_FLAGS ?= --minutes 20
 SOURCES := .
 
 .PHONY: help
@@ -28,6 +29,16 @@ test: ## everything that can be proved here within 12 minutes
 test-full: ## the same and the long trials
 	@scripts/venv dev
 	@scripts/test --full $(TEST_FLAGS)
+
+.PHONY: crash-sweep
+crash-sweep: ## everything is stopped at every boundary of a run (200+ trials, part of test-full)
+	@scripts/venv dev
+	.venv/bin/python -m pytest -v tests/crash tests/acceptance -k "whatever_dies or promotes_once" -m "" $(TEST_FLAGS)
+
+.PHONY: soak
+soak: ## recoveries at a steady rate under random kills; SOAK_FLAGS="--minutes 20 --store postgres"
+	@scripts/venv dev
+	.venv/bin/python -m tests.crash.soak $(SOAK_FLAGS)
 
 .PHONY: bench
 bench: ## measurements; each prints its figures, the number of runs and the machine
