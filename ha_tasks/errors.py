@@ -9,9 +9,11 @@
     │   └── MissingBinary                  a server program: names the remedies
     ├── Refused                    exit 3  a rule said no; nothing was changed
     │   ├── ScopeBusy                      another run holds the scope
+    │   ├── SpoolFull                      too many requests wait for the broker
     │   ├── IdempotencyConflict            same key, other body
     │   ├── StaleFence                     another executor has taken the run over
     │   ├── StaleEpoch                     another controller has moved the cluster on
+    │   ├── RevisionConflict               another revision of the inventory was applied meanwhile
     │   ├── NotSafe                        R + W <= N: a promotion could lose acknowledged rows
     │   └── AlreadyRunning                 a second demo on the same home
     ├── Unreachable                exit 4  nobody answered in time; retryable
@@ -19,6 +21,8 @@
     │   ├── AgentUnreachable
     │   ├── BalancerUnreachable
     │   ├── BrokerUnreachable
+    │   │   └── Unroutable                     it has no such queue; the message waits in the outbox
+    │   ├── NotDelivered                   a destination of events did not take the next one
     │   └── StoreUnreachable
     └── Failed                     exit 1  it was tried and did not work
         ├── ActionFailed                   an effect failed for good
@@ -85,6 +89,12 @@ class ScopeBusy(Refused):
     reason = "scope_busy"
 
 
+class SpoolFull(Refused):
+    """Too many requests wait for the broker already."""
+
+    reason = "spool_full"
+
+
 class IdempotencyConflict(Refused):
     """The idempotency key was used before with another body."""
 
@@ -101,6 +111,12 @@ class StaleEpoch(Refused):
     """The cluster has moved to another epoch."""
 
     reason = "stale_epoch"
+
+
+class RevisionConflict(Refused):
+    """Somebody else has applied another revision of the inventory since it was looked at."""
+
+    reason = "revision_conflict"
 
 
 class NotSafe(Refused):
@@ -147,10 +163,22 @@ class BrokerUnreachable(Unreachable):
     reason = "broker_unreachable"
 
 
+class Unroutable(BrokerUnreachable):
+    """There is no such queue."""
+
+    reason = "unroutable"
+
+
 class StoreUnreachable(Unreachable):
     """The state store did not answer."""
 
     reason = "store_unreachable"
+
+
+class NotDelivered(Unreachable):
+    """A destination of events did not take the next one. The text bears neither secret nor path."""
+
+    reason = "not_delivered"
 
 
 class Failed(HaTasksError):

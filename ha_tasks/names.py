@@ -27,6 +27,10 @@ class TaskName(StrEnum):
     DETECT_AND_RECOVER = "ha.detect_and_recover"
     SWEEP = "ha.sweep"
     PRUNE = "ha.prune"
+    VERIFY_AUDIT = "ha.verify_audit"
+    RECOVERY_REQUEST = "ha.recovery.request"
+    RECOVERY_STATUS = "ha.recovery.status"
+    PUBLISH_EVENTS = "ha.publish_events"
 
 
 class RecoveryType(StrEnum):
@@ -66,12 +70,64 @@ class ActionName(StrEnum):
     VERIFY_SERVICE = "verify_service"
 
 
+class PoisonReason(StrEnum):
+    """Why a message was put aside; label of ``ha_poison_messages_total``."""
+
+    NOT_JSON = "not_json"
+    NOT_A_TASK = "not_a_task"
+    UNKNOWN_TASK = "unknown_task"
+    CONTENT_TYPE = "content_type"
+    HUGE = "huge"
+    DELIVERY_LIMIT = "delivery_limit"
+
+
+STORE_WATCH = "store-watch"
+"""Who engages the switch ``observe`` while the store is not to be trusted."""
+DEAD_QUEUE = "ha.dead"
+"""Where messages that cannot be worked on are put aside; nobody consumes it."""
+DEAD_KEPT = 1000
+"""So many of them are kept, the newest."""
+DELIVERY_LIMIT = 3
+"""A message over which so many workers have died is put aside: it may be what kills them."""
+
+
+class ScheduleEntry(StrEnum):
+    """Rows of the schedule; label ``entry`` of ``ha_schedule_missed_total``."""
+
+    SWEEP = "sweep"
+    PROBE_HTTP = "probe-http"
+    PROBE_POSTGRES = "probe-postgres"
+    PROBE_REDIS = "probe-redis"
+    CHECK_REPLICATION = "check-replication"
+    PUBLISH_EVENTS = "publish-events"
+    PRUNE = "prune"
+    VERIFY_AUDIT = "verify-audit"
+
+
+class Handling(StrEnum):
+    """What is done about a tick of the schedule that was missed; label ``handling``."""
+
+    MADE_UP = "made_up"
+    DROPPED = "dropped"
+
+
 class RollbackTrigger(StrEnum):
     """Why a run turned round; label of ``ha_rollbacks_total``."""
 
     STEP_FAILED = "step_failed"
     VERIFICATION_FAILED = "verification_failed"
     MANUAL = "manual"
+
+
+class RequestAnswer(StrEnum):
+    """How a request of another service was answered; label of ``ha_recovery_requests_total``."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    REHEARSED = "rehearsed"
+    REFUSED = "refused"
+    CONFLICT = "conflict"
+    INVALID = "invalid"
 
 
 class FailoverOutcome(StrEnum):
@@ -96,6 +152,12 @@ class Counter(StrEnum):
     FAILOVERS = "ha_failovers_total"
     BLOCKED = "ha_recovery_blocked_total"
     BALANCER_DRIFT = "ha_balancer_drift_total"
+    REQUESTS = "ha_recovery_requests_total"
+    EVENTS_DELIVERED = "ha_events_delivered_total"
+    EVENT_FAILURES = "ha_event_delivery_failures_total"
+    EVENTS_GIVEN_UP = "ha_events_given_up_total"
+    POISON = "ha_poison_messages_total"
+    SCHEDULE_MISSED = "ha_schedule_missed_total"
 
 
 class Histogram(StrEnum):
@@ -120,6 +182,12 @@ LABELS: Mapping[Counter | Histogram, tuple[str, ...]] = MappingProxyType(
         Counter.FAILOVERS: ("cluster", "outcome"),
         Counter.BLOCKED: ("guard",),
         Counter.BALANCER_DRIFT: ("backend",),
+        Counter.REQUESTS: ("answer",),
+        Counter.EVENTS_DELIVERED: ("destination",),
+        Counter.EVENT_FAILURES: ("destination",),
+        Counter.EVENTS_GIVEN_UP: ("destination",),
+        Counter.POISON: ("reason",),
+        Counter.SCHEDULE_MISSED: ("entry", "handling"),
         Histogram.RECOVERY_TIME: ("recovery_type",),
         Histogram.PROBE_DURATION: ("probe",),
         Histogram.DETECTION_DELAY: ("detector",),
@@ -143,9 +211,12 @@ BUCKETS: Mapping[Histogram, tuple[float, ...]] = MappingProxyType(
 """Upper bounds in seconds, ascending; the bucket ``+Inf`` is the count itself."""
 
 
+_OURS = frozenset(ActionName)
+
+
 def action_named(word: str) -> str:
     """The action of that name: one of ours as an ActionName, one's own (an entry point) as it is written."""
-    return ActionName(word) if word in set(ActionName) else word
+    return ActionName(word) if word in _OURS else word
 
 
 def step_task(action: str) -> str:

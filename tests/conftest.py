@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from scripts import debian_servers
+
+if TYPE_CHECKING:
+    from tests.rabbitmq_server import RabbitmqServer
 
 LIMIT_S = 20.0
 """A test that takes longer belongs to `make test-full`."""
@@ -21,6 +25,15 @@ settings.load_profile("house")
 
 UNTESTED = pytest.StashKey[dict[str, str]]()
 SLOW = pytest.StashKey[dict[str, float]]()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqServer]:
+    """One server for all tests of the session: it takes seconds to start. They leave it running."""
+    from tests.rabbitmq_server import rabbitmq_server
+
+    with rabbitmq_server(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 
 from ha_tasks.embedded.binaries import resolve
+from ha_tasks.embedded.founding import CLUSTER_ROLES, DATABASE_RIGHTS, statements
 from ha_tasks.embedded.unprivileged import choose
 from ha_tasks.model.platform import (
     Check,
@@ -29,7 +30,7 @@ PASSWORD = "only for this test"
 USER = "ha_control"
 _HBA = """
 host all         postgres   127.0.0.1/32 trust
-host replication replicator 127.0.0.1/32 trust
+host replication ha_repl    127.0.0.1/32 trust
 host all         all        127.0.0.1/32 scram-sha-256
 """
 _SETTINGS = {**QUICK, "synchronous_commit": "on"}
@@ -52,16 +53,18 @@ class PostgresPair:
         self.primary.initialise()
         (self.primary.data / "pg_hba.conf").write_text(_HBA)
         self.primary.start()
-        rights = "pg_monitor, pg_checkpoint, pg_signal_backend"
-        self.primary.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}' IN ROLE {rights}")
-        self.primary.execute("CREATE ROLE replicator LOGIN REPLICATION")
-        self.primary.execute(f"CREATE DATABASE app OWNER {USER}")
+        for statement in statements(CLUSTER_ROLES):
+            self.primary.execute(statement)
+        self.primary.execute(f"ALTER ROLE {USER} PASSWORD '{PASSWORD}'")
+        self.primary.execute("CREATE DATABASE app")
+        for statement in statements(DATABASE_RIGHTS):
+            self.primary.execute(statement, "app")
         self._copy()
         self.standby.start()
         self.await_streaming()
 
     def _copy(self) -> None:
-        upstream = f"host=127.0.0.1 port={self.primary.port} user=replicator application_name=pg2"
+        upstream = f"host=127.0.0.1 port={self.primary.port} user=ha_repl application_name=pg2"
         program = str(resolve("postgres").directory / "pg_basebackup")
         options = ["--pgdata", str(self.standby.data), "--dbname", upstream]
         quick = ["--checkpoint", "fast", "--no-sync", "--write-recovery-conf"]

@@ -89,6 +89,13 @@ def test_the_standby_flushes_what_was_written(scene: Scene) -> None:
     assert scene.control.flushed_past(scene.service, scene.primary, lsn + (1 << 40)) == frozenset()
 
 
+def test_a_server_and_its_standby_share_their_system_identifier(scene: Scene) -> None:
+    identifiers = {scene.control.system_identifier(scene.service, i) for i in (scene.primary, scene.standby)}
+
+    assert len(identifiers) == 1
+    assert "" not in identifiers
+
+
 def test_a_checkpoint_may_be_taken_twice(scene: Scene) -> None:
     scene.control.checkpoint(scene.service, scene.primary)
     scene.control.checkpoint(scene.service, scene.primary)
@@ -131,6 +138,7 @@ def test_an_ended_wal_sender_comes_back_by_itself(real: Scene, pair: PostgresPai
 
 def test_the_first_canaries_may_be_written_at_the_same_moment(real: Scene, pair: PostgresPair) -> None:
     pair.primary.execute("DROP SCHEMA IF EXISTS ha CASCADE", "app")
+    pair.primary.execute(f"GRANT CREATE ON DATABASE app TO {USER}")
     together, nodes = threading.Barrier(4), []
 
     def write(token: str) -> None:

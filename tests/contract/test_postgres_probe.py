@@ -109,13 +109,14 @@ def test_a_standby_without_a_receiver_does_not_receive_and_knows_its_timeline(pa
 
 def test_a_role_that_may_not_see_the_receiver_is_told_so(pair: PostgresPair) -> None:
     pair.primary.execute("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+    pair.primary.execute("GRANT CONNECT ON DATABASE app TO plain")
     service = pair.service
     assert service.postgres is not None
     service = replace(service, postgres=replace(service.postgres, user="plain"))
     by = PostgresProber(password=lambda _: "plain", agents=None, vantage="h/p", clock=SYSTEM_CLOCK)
     pair.await_streaming()
     deadline = time.monotonic() + 5
-    while "pg_monitor" not in (outcome := by.probe(service, [service.instance("pg2")])[0]).detail:
+    while "pg_read_all_stats" not in (outcome := by.probe(service, [service.instance("pg2")])[0]).detail:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

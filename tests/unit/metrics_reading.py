@@ -45,9 +45,12 @@ class Stage:
                 "clusters": self.store.clusters,
                 "observations": self.store.observations,
                 "limits": self.store.limits,
+                "identity": self.store.identity,
                 "schedule": self.store.schedule,
                 "queues": self.queues,
                 "clock": self.clock,
+                "audit": self.store.audit,
+                "cursors": self.store.cursors,
                 **changes,
             }
         )

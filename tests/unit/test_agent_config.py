@@ -8,6 +8,7 @@ import pytest
 
 from ha_tasks.errors import UsageError
 from workers.agent.config import load_config
+from workers.agent.verbs import NODE_VERBS
 
 HEAD = """\
 schema = 1
@@ -67,6 +68,25 @@ def test_a_secret_may_come_from_the_environment_or_a_command(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        (HEAD, frozenset()),
+        (HEAD + UNIT, {"restart"}),
+        (HEAD + POSTGRES, set(NODE_VERBS)),
+        (HEAD + POSTGRES + UNIT, {*NODE_VERBS, "restart"}),
+        (HEAD + 'allow = ["fence", "revoke"]\n' + POSTGRES, {"fence", "revoke"}),
+        (HEAD + "allow = []\n" + POSTGRES, frozenset()),
+    ],
+)
+def test_an_agent_is_allowed_what_it_needs_or_what_is_said(tmp_path, text, allowed):
+    assert load(tmp_path, text).allow == allowed
+
+
+def test_the_role_of_an_earlier_file_is_still_understood(tmp_path):
+    assert load(tmp_path, HEAD + POSTGRES).postgres.user == "postgres"
+
+
+@pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ("schema = 1", "schema = 2", "schema must be 1"),
@@ -91,6 +111,8 @@ def test_a_secret_may_come_from_the_environment_or_a_command(tmp_path, monkeypat
         ('command = ["web"]', 'command = ["web"]\nsystemd = "w"', "either command or systemd"),
         ("[units.web1]", '[units."a/b"]', "only letters"),
         ("schema = 1", "schema =", "agent.toml"),
+        ("schema = 1", 'schema = 1\nallow = ["drop"]', "allow names drop, which is none of"),
+        ('superuser = "postgres"\n', "", "postgres.user is missing"),
     ],
 )
 def test_a_mistake_is_named(tmp_path, old, new, said):

@@ -21,6 +21,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import click
 import pytest
 
 from ha_tasks.cli import NEEDED, complaint, doctor, recover
@@ -28,6 +29,7 @@ from ha_tasks.cli.lines import text_of
 from ha_tasks.cli.live import show_live
 from ha_tasks.cli.root import COMMANDS, _said, run
 from ha_tasks.cli.session import Session
+from ha_tasks.cli.status import gathered
 from ha_tasks.errors import DeadlineExceeded, StoreUnreachable
 from ha_tasks.inventory import load
 from ha_tasks.model.run import Outcome, Run, RunState
@@ -48,6 +50,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HA_TASKS_HOME", str(path.parent))
     monkeypatch.delenv("HA_TASKS_CONFIG", raising=False)
     assert run(["migrate"]) == 0
+    assert run(["apply", "--yes"]) == 0
     return path.parent
 
 
@@ -84,7 +87,7 @@ def test_every_command_has_its_name_a_home_and_a_help(name: str, capsys: pytest.
     assert command.name == name
     assert run([name, "--help"]) == 0
     out = capsys.readouterr().out
-    assert "--home DIR" in out or name == "playbook"
+    assert "--home DIR" in out or isinstance(command, click.Group)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +95,11 @@ def test_every_command_has_its_name_a_home_and_a_help(name: str, capsys: pytest.
     [
         (["stauts"], "No such command 'stauts'"),
         (["ack"], "Missing argument 'SCOPE|I-<n>'"),
-        (["switch", "off"], "'off' is not one of 'stop', 'observe', 'on'"),
+        (["switch", "down"], "'down' is not one of 'off', 'stop', 'observe', 'on'"),
         (["demo", "--purge"], "--purge goes with --stop: ha-tasks demo --stop --purge"),
         (["demo", "--stop", "--detach"], "--stop and --detach exclude each other"),
         (["playbook", "show", "http-instanec"], 'there is no playbook "http-instanec"; did you mean "http-i'),
-        (["playbook", "lint", "/nowhere.toml"], "/nowhere.toml is no file; name a playbook"),
+        (["playbook", "lint", "/nowhere.toml"], "/nowhere.toml is no file and no directory; name"),
     ],
 )
 def test_what_cannot_be_asked_for_ends_with_2_and_one_message(
@@ -297,7 +300,7 @@ def test_status_and_its_like_answer_in_json_and_in_words(home: Path, capsys: pyt
 
 def test_a_switch_is_engaged_with_its_name_and_released_again(home: Path, capsys: pytest.CaptureFixture[str]):
     assert run(["switch", "stop", "--reason", "night"]) == 0
-    assert "automation is stopped by " in capsys.readouterr().out
+    assert "automation is off for everything, by " in capsys.readouterr().out
     assert run(["switch", "observe", "--json"]) == 0
     assert all(result(capsys)["switches"].values())
 
@@ -416,6 +419,23 @@ def test_the_live_view_goes_on_while_the_store_is_away_and_ends_when_told(
     show_live(look, ended)
 
     assert "not to be seen now: the store did not answer" in capsys.readouterr().out
+
+
+def test_the_live_view_hides_nothing_on_a_narrow_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    platform = load(write_inventory(tmp_path), {}).platform
+    monkeypatch.setenv("COLUMNS", "60")
+    ended = threading.Event()
+
+    def look() -> dict:
+        ended.set()
+        return gathered(platform, FakeStore(), FakeClock().now())
+
+    show_live(look, ended)
+
+    shown = capsys.readouterr().out
+    assert [name for name in ("web1", "web3", "pg3", "cache1") if name not in shown] == []
 
 
 def test_doctor_names_every_program_and_what_mends_a_missing_one(capsys: pytest.CaptureFixture[str]):

@@ -19,14 +19,13 @@ from ha_tasks.errors import UsageError
 from ha_tasks.inventory import load
 from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, incident_key
+from ha_tasks.model.leadership import BEAT, NOBODY
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome, Target
 from ha_tasks.model.run import Outcome, Phase, Run, after
-from ha_tasks.names import ActionName
 from ha_tasks.ports.ledger import Worker
 from ha_tasks.ports.repositories import NewRun
-from ha_tasks.workflows.actions.base import PlainAction
 from tests.fakes.clock import START as NOW
 from tests.fakes.queues import FakeQueues
 from tests.fakes.repositories import FakeStore
@@ -146,6 +145,45 @@ def test_a_state_that_nobody_has_judged_lately_is_not_believed(platform: Platfor
     assert (web["state"], web["since"]) == ("unknown", (NOW - timedelta(minutes=3)).isoformat())
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (None, "db is not watched"),
+        (OutcomeKind.ERROR, "db answers us with an error only:"),
+        (OutcomeKind.OK, "all services are available"),
+    ],
+)
+def test_the_first_line_calls_nothing_available_that_nobody_sees_well(
+    platform: Platform, store: FakeStore, kind: OutcomeKind | None, said: str
+):
+    """The last judgement stands for a while; at three in the morning only this line is read."""
+    for service in platform.services.values():
+        store.ledger.service_state(service.name, "available", 1.0, NOW - timedelta(seconds=4))
+        for instance in service.instances:
+            of_db = service.name == "db"
+            if not of_db or kind is not None:
+                seen(store, service.name, instance.name, kind if of_db and kind else OutcomeKind.OK)
+
+    first = text(status.lines(status.gathered(platform, store, NOW))).splitlines()[0]
+
+    assert said in first
+
+
+@pytest.mark.parametrize(("lasts", "said"), [(True, "     down since"), (False, ", healthy again meanwhile")])
+def test_an_escalated_incident_whose_target_is_well_again_is_not_called_down(
+    platform: Platform, store: FakeStore, lasts: bool, said: str
+):
+    incident = opened(store)
+    store.incidents.move(incident.id, IncidentState.ESCALATED, NOW, "h/w", "no")
+    if not lasts:
+        store.incidents.let_go(incident.id, NOW, "h/w", "healthy again")
+
+    shown = text(status.lines(status.gathered(platform, store, NOW)))
+
+    assert said in shown
+    assert ("it is healthy again; once you know why: ha-tasks ack I-1" in shown) is not lasts
+
+
 def test_status_of_a_cluster_names_primary_epoch_state_set_and_lag(platform: Platform, store: FakeStore):
     sets = (SyncSet(quorum=1, members=("pg1", "pg3")),)
     store.clusters.register(
@@ -176,7 +214,9 @@ def test_status_tells_the_incident_the_step_of_its_run_and_what_one_can_do(
     assert "I-1 recovering  web1 of web: refused to 2 vantages" in shown
     assert "down since 11:59:48 (12 s)" in shown
     assert "run 1 http-instance: running, at step 1 of 6 take_out by h/recovery-1/7" in shown
-    assert "you can: wait and watch: ha-tasks run 1; end it between two steps: ha-tasks switch stop" in shown
+    assert (
+        "you can: wait and watch: ha-tasks run 1; end it between two steps: ha-tasks switch off web" in shown
+    )
 
 
 def test_status_calls_a_person_for_an_escalated_incident(platform: Platform, store: FakeStore):
@@ -190,6 +230,18 @@ def test_status_calls_a_person_for_an_escalated_incident(platform: Platform, sto
     assert "see what failed: ha-tasks run 3; mend it by hand, then: ha-tasks ack I-1" in shown
 
 
+def test_status_says_in_one_line_why_nothing_acts_and_how_that_is_mended(
+    platform: Platform, store: FakeStore
+):
+    store.identity.hold("the store is older than what was done by it; ha-tasks store approve")
+    store.limits.set_switch("observe", True, "store-watch", "the store is older", NOW)
+
+    shown = text(status.lines(status.gathered(platform, store, NOW)))
+
+    assert "nothing acts: the store is older than what was done by it; ha-tasks store approve" in shown
+    assert "ha-tasks switch on" not in shown
+
+
 def test_status_shows_switches_workers_and_their_silence(platform: Platform, store: FakeStore):
     store.limits.set_switch("stop", True, "eve@ops", "night", NOW)
     for name, ago in (("h/recovery-1", 1.0), ("h/beat", 90.0)):
@@ -200,9 +252,30 @@ def test_status_shows_switches_workers_and_their_silence(platform: Platform, sto
 
     shown = text(status.lines(status.gathered(platform, store, NOW)))
 
-    assert "switch stop is engaged by eve@ops: nothing is recovered; ha-tasks switch on" in shown
+    said = (
+        "automation is off for everything, by eve@ops since 12:00:00, 0.0 s ago (night): nothing is recovered"
+    )
+    assert f"{said}; let it act again: ha-tasks switch on" in shown
     assert "h/beat        worker  4    1 min 30 s ago  recovery" in shown
     assert "no worker has reported" not in shown
+
+
+@pytest.mark.parametrize(
+    ("holder", "ago_s", "expected"),
+    [
+        ("h/beat-a", 1, "beat: h/beat-a acts, fence 1"),
+        ("h/beat-a", 60, "beat: nobody acts, so nothing is sent on schedule; start two"),
+        (NOBODY, 0, "beat: nobody acts, so nothing is sent on schedule; start two"),
+        (None, 0, "beat: nobody acts, so nothing is sent on schedule; start two"),
+    ],
+)
+def test_status_shows_who_leads_the_beat(
+    platform: Platform, store: FakeStore, holder: str | None, ago_s: float, expected: str
+):
+    if holder is not None:
+        store.leadership.take(BEAT, None, holder, NOW - timedelta(seconds=ago_s))
+
+    assert expected in text(status.lines(status.gathered(platform, store, NOW))).splitlines()
 
 
 def test_status_shows_how_much_stands_in_each_queue_and_for_how_long():
@@ -254,7 +327,7 @@ def test_incidents_are_listed_newest_first_with_how_long_they_took(store: FakeSt
     shown = text(incidents.list_lines(incidents.latest(store, NOW))).splitlines()
 
     assert shown[1].split("  ")[:2] == ["I-2", "open"]
-    assert "12 s..." in shown[1]
+    assert "12 s so far" in shown[1]
     assert "7.0 s" in shown[2]
     assert text(incidents.list_lines(incidents.latest(FakeStore(), NOW))) == "no incident yet"
 
@@ -267,7 +340,7 @@ def test_an_incident_is_shown_with_its_story_and_the_seconds_since_the_fault(
     content = incidents.one(store, 1, NOW)
 
     shown = text(incidents.story_lines(content))
-    assert "instance_down of web, down since 11:59:48 UTC, took 12 s..." in shown
+    assert "instance_down of web, since 11:59:48 UTC, took 12 s so far" in shown
     assert "11:59:50  2.0 s  h/probe-a  opened: web1 of web: refused to 2 vantages" in shown
     assert "recovery: ha-tasks run 1" in shown
     assert content["evidence"] == {"vantages": ["h/probe-a", "h/probe-b"]}
@@ -330,7 +403,7 @@ def test_a_run_on_its_way_says_where_it_is(platform: Platform, store: FakeStore)
             "see why: ha-tasks incidents 1; try again by hand: ha-tasks",
         ),
         (IncidentState.ESCALATED, "", "mend it by hand, then: ha-tasks ack I-1"),
-        (IncidentState.AWAITING_APPROVAL, "", "read its story: ha-tasks incidents 1"),
+        (IncidentState.AWAITING_APPROVAL, "", "look at what would be done: ha-tasks run"),
         (IncidentState.VERIFYING, "", "wait and watch: ha-tasks run None"),
     ],
 )
@@ -389,13 +462,22 @@ def test_acknowledging_what_does_not_exist_is_a_usage_error(
 @pytest.mark.parametrize(
     ("engaged", "said"),
     [
-        ({"stop": None, "observe": None}, "automation is on"),
-        ({"stop": "eve", "observe": None}, "automation is stopped by eve: nothing is recovered"),
-        ({"stop": None, "observe": "eve"}, "automation only observes, set by eve"),
+        ([], "automation is on: what fails is recovered"),
+        ([("stop", "", "")], "automation is off for everything, by eve since 11:58:00, 2 min ago: nothing"),
+        ([("stop", "web", "night")], "is off for web, by eve since 11:58:00, 2 min ago (night): nothing"),
+        ([("observe", "", "")], "automation only observes for everything, by eve"),
+        ([("observe", "db", "")], "is recovered; let it act again: ha-tasks switch on db"),
+        ([("stop", "", ""), ("stop", "db", "")], "automation is off for db, by eve"),
+        ([("drill", "", "")], "automation is on"),
     ],
 )
-def test_switches_are_told_with_who_engaged_them(engaged: dict[str, str | None], said: str):
-    assert said in text(switch.lines({"switches": engaged}))
+def test_switches_are_told_with_who_engaged_them_and_the_way_back(
+    store: FakeStore, engaged: list[tuple[str, str, str]], said: str
+):
+    for name, scope, reason in engaged:
+        store.limits.set_switch(name, True, "eve", reason, NOW - timedelta(minutes=2), scope=scope)
+
+    assert said in text(switch.lines(switch.standing(store, NOW)))
 
 
 def test_a_plan_is_made_for_the_open_incident_or_for_one_that_has_not_happened(
@@ -410,6 +492,8 @@ def test_a_plan_is_made_for_the_open_incident_or_for_one_that_has_not_happened(
     assert (imagined.instance, imagined.kind) == ("pg2", IncidentKind.PRIMARY_DOWN)
     assert plan.subject(db, (), "pg2", "pg1", NOW).kind is IncidentKind.STANDBY_DOWN
     assert plan.subject(db, (), None, None, NOW).kind is IncidentKind.PRIMARY_DOWN
+    standby = plan.subject(db, (), "pg1", None, NOW, kind=IncidentKind.STANDBY_DOWN)
+    assert (standby.instance, standby.kind) == ("pg2", IncidentKind.STANDBY_DOWN)
 
 
 def test_a_plan_for_what_does_not_exist_is_a_usage_error(platform: Platform):
@@ -417,27 +501,6 @@ def test_a_plan_for_what_does_not_exist_is_a_usage_error(platform: Platform):
         plan.service_of(platform, "wbe")
     with pytest.raises(UsageError, match='web has no instance "web9"; did you mean "web'):
         plan.subject(platform.services["web"], (), None, "web9", NOW)
-
-
-def test_a_plan_is_shown_step_by_step_with_the_way_back(platform: Platform, store: FakeStore):
-    class Says(PlainAction):
-        """Does something."""
-
-        def do(self, ctx):
-            raise AssertionError("a plan does nothing")
-
-    service = platform.services["db"]
-    incident = plan.subject(service, (), "pg1", None, NOW)
-    made = RecoveryPlanner(platform, load_playbooks()).create_recovery_plan(incident)
-
-    content = plan.described(service, incident, made, dict.fromkeys(ActionName, Says()), None)
-
-    shown = text(plan.lines(content))
-    assert "postgres-failover v1 for a failure that has not happened: primary_down of db, target pg1" in shown
-    assert "promote_candidate  Does something (db)" in shown
-    assert "no way back from here" in shown
-    assert "no guard would refuse it now" in shown
-    assert [s["no"] for s in content["steps"]] == list(range(1, 11))
 
 
 def test_a_drill_is_shown_with_what_was_measured_and_promised():
@@ -490,6 +553,17 @@ def test_a_moment_bears_its_date_only_when_that_is_not_today():
     assert moment(now, now) == "12:00:00"
     assert moment((NOW - timedelta(days=1)).isoformat(), now) == "2025-12-31 12:00:00"
     assert since((NOW - timedelta(seconds=70)).isoformat(), now) == "1 min 10 s"
+
+
+def test_a_table_ends_where_its_last_cells_end():
+    """On a narrow terminal the blanks behind a short one would be empty lines."""
+    table = columns(["A", "B"], [["x", "short"], ["y", "a very long cell"]])
+
+    assert [len("".join(part if isinstance(part, str) else part[0] for part in line)) for line in table] == [
+        len("A  B"),
+        len("x  short"),
+        len("y  a very long cell"),
+    ]
 
 
 def test_a_table_is_as_wide_as_its_widest_cells():

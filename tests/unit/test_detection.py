@@ -14,6 +14,7 @@ from ha_tasks.model.cluster import Cluster, ClusterState, sync_set_of
 from ha_tasks.model.health import service_health
 from ha_tasks.model.incident import IncidentKind, IncidentState
 from ha_tasks.model.probe import OutcomeKind, Target
+from ha_tasks.model.revision import UNREVISED
 from ha_tasks.model.run import RunState
 from ha_tasks.model.verdict import Verdict, VerdictState
 from ha_tasks.recovery.failure_detector import DetectorSettings, FailureDetector
@@ -59,6 +60,7 @@ class FakeHealth:
 class World:
     def __init__(self, *services):
         self.platform = platform(*services)
+        self.held = None
         self.store, self.clock, self.broker = FakeStore(), FakeClock(), FakeDispatch()
         self.health = FakeHealth(self.clock)
         store = self.store
@@ -118,12 +120,7 @@ class World:
         return RunStarter(
             planner=RecoveryPlanner(self.platform, load_playbooks(())),
             guards=GuardFactsGatherer(
-                platform=self.platform,
-                journal=store.journal,
-                incidents=store.incidents,
-                limits=store.limits,
-                observations=store.observations,
-                clock=self.clock,
+                platform=self.platform, sources=store, clock=self.clock, standing=self.standing
             ),
             orchestrator=self.orchestrator,
             incidents=store.incidents,
@@ -132,7 +129,12 @@ class World:
             ledger=store.ledger,
             clock=self.clock,
             actor=actor,
+            held=lambda: self.held,
+            standing=self.standing,
         )
+
+    def standing(self):
+        return UNREVISED
 
     def rounds(self, count, observers=None):
         services = list(self.platform.services.values())
@@ -184,6 +186,18 @@ def test_a_dead_instance_becomes_one_incident_and_one_run():
     assert incident.kind is IncidentKind.INSTANCE_DOWN
     assert [r.plan.playbook for r in world.store.journal.recent()] == ["http-instance"]
     assert world.broker.messages[0].task == "ha.step.take_out"
+
+
+def test_by_a_store_that_is_held_nothing_is_started_and_the_incident_says_why():
+    world = World(web())
+    world.health.kinds["web1"] = REFUSED
+    world.held = "the store is older than its agents; ha-tasks store approve"
+    world.rounds(6)
+
+    (incident,) = world.incidents
+    assert incident.state is IncidentState.BLOCKED
+    assert world.store.journal.recent() == ()
+    assert world.held in world.store.incidents.timeline(incident.id)[-1].text
 
 
 def test_two_observers_make_one_incident_and_one_run():
@@ -322,6 +336,7 @@ def test_a_new_primary_that_fails_before_redundancy_is_back_is_an_incident_of_it
     world = failed_over()
     first = world.incidents[0]
     world.store.limits.acknowledge("db", world.clock.now(), "a person")
+    world.clock.advance(world.platform.policies.just_promoted_s)
     world.health.kinds["pg2"] = REFUSED
     world.rounds(4)
 

@@ -60,7 +60,7 @@ def test_a_standby_waits_for_its_primary_before_it_is_brought_back():
     world.rounds(6)
 
     states = {i.instance: i.state for i in world.incidents}
-    assert states == {"pg1": IncidentState.BLOCKED, "pg3": IncidentState.BLOCKED}
+    assert states == {"pg1": IncidentState.BLOCKED, "pg3": IncidentState.SUPPRESSED}
     assert world.store.journal.recent() == ()
 
     world.health.kinds["pg1"] = OK

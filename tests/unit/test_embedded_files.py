@@ -90,7 +90,7 @@ def test_no_secret_stands_in_a_file_that_others_may_read(home: Home):
         home.conf / "broker.conf",
         port=1,
         directory=home.root / "broker",
-        password_file=home.secret("broker"),
+        password_files={"ha_control": home.secret("broker")},
     )
     secrets = [secret_files.read(path) for path in home.secrets.iterdir()]
     telling = [

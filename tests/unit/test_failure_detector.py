@@ -115,6 +115,22 @@ def test_a_standby_must_be_in_recovery_and_follow(facts, count, expected):
 
 
 @pytest.mark.parametrize(
+    ("of_primary", "expected"),
+    [(ERROR, VerdictState.SUSPECT), (OK, VerdictState.FAILED), (TIMEOUT, VerdictState.FAILED)],
+)
+def test_a_standby_that_refuses_us_as_the_primary_does_is_left_alone(of_primary, expected):
+    """A wrong password of ours is refused by all of them: none is restarted, rewound or rebuilt for it."""
+    kinds = {"h1/a": [ERROR] * 5, "h2/b": [ERROR] * 5}
+    outcomes = seen(kinds, "pg2", "db")
+    outcomes += seen({vantage: [of_primary] * 5 for vantage in kinds}, "pg1", "db", in_recovery=False)
+
+    verdict = verdict_of("pg2", outcomes, 2.5, service=database(), primary="pg1")
+
+    assert verdict.state is expected
+    assert verdict.evidence.startswith("answers as the primary does") is (of_primary is ERROR)
+
+
+@pytest.mark.parametrize(
     ("primary_kinds", "expected"),
     [([REFUSED] * 10, VerdictState.HEALTHY), ([REFUSED] * 9 + [OK], VerdictState.SUSPECT)],
 )

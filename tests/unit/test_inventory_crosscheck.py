@@ -90,12 +90,24 @@ FAULTS = [
         "store.url: the store stands on a database that it recovers (services.db.routing)",
     ),
     (
+        [(STORE, 'url = "postgresql+psycopg://u@localhost:5431/ha"')],
+        "store.url: the store stands on a database that it recovers (services.db.instances.pg1)",
+    ),
+    (
+        [(STORE, 'url = "postgresql+psycopg://u@elsewhere/ha?hostaddr=127.0.0.1&port=5541"')],
+        "store.url: the store stands on a database that it recovers (services.db.routing)",
+    ),
+    (
         [("directories = []", 'directories = ["nowhere"]')],
         "playbooks.directories: {dir}/nowhere is no directory",
     ),
     ([('"redis://127', '"redis://:pw@127')], "broker.url: bears a password in clear; take it out"),
 ]
 WARNINGS = [
+    (
+        [(STORE, 'url = "postgresql+psycopg://u@127.0.0.1:5431/ha"\non_protected_cluster = true')],
+        "store.url: the store stands on a database that it recovers (services.db.instances.pg1)",
+    ),
     ([(PG3, ""), (PG2, "")], "services.db.instances: one node has no standby to fail over to"),
     ([(PG3, "")], "services.db.instances: with one standby, writes stall while it is away"),
     ([('host = "db2"', 'host = "db1"')], "services.db.instances: 2 nodes stand on host db1 and fall with it"),

@@ -12,10 +12,11 @@ from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet
 from ha_tasks.model.incident import IncidentKind, IncidentState
 from ha_tasks.model.playbook import GuardSettings, Plan, PlannedStep, UndoPolicy, VerifySettings
 from ha_tasks.model.run import RunState
+from ha_tasks.model.schedule import Tick, TickState
 from ha_tasks.monitoring.prometheus import CATALOGUE, Part
 from ha_tasks.monitoring.snapshot import Snapshot
 from ha_tasks.monitoring.transport import MAX_WORKERS
-from ha_tasks.names import ActionName, Queue, RecoveryType
+from ha_tasks.names import DEAD_QUEUE, ActionName, Queue, RecoveryType
 from ha_tasks.ports.ledger import Worker
 from ha_tasks.ports.repositories import NewRun
 from tests.fakes.queues import FakeQueues
@@ -53,8 +54,16 @@ def test_an_empty_store_answers_with_every_part_up():
     found = Stage().scrape()
 
     assert found["ha_collector_up"] == dict.fromkeys(PARTS, 1.0)
+    assert found["ha_store_up"] == found["ha_store_trusted"] == {(): 1.0}
     assert found["ha_collector_duration_seconds"].keys() == PARTS
     assert len(found["ha_build_info"]) == 1
+
+
+def test_a_store_that_is_held_is_not_trusted():
+    stage = Stage()
+    stage.store.identity.hold("it is older than its agents")
+
+    assert stage.scrape()["ha_store_trusted"] == {(): 0.0}
 
 
 def test_nothing_outside_the_catalogue_is_exported():
@@ -86,7 +95,8 @@ def test_a_store_that_is_down_leaves_what_the_broker_says():
     found = stage.scrape()
 
     assert {part for part, value in up(found).items() if value} == {"broker"}
-    assert found["ha_celery_queue_length"].keys() == {(queue.value,) for queue in Queue}
+    assert found["ha_store_up"] == {(): 0.0}
+    assert found["ha_celery_queue_length"].keys() == {(name,) for name in (*Queue, DEAD_QUEUE)}
     assert not {"system_availability_percentage", "ha_incidents_open", "ha_recoveries_total"} & set(found)
 
 
@@ -174,10 +184,19 @@ def test_open_incidents_are_counted_by_severity():
 
 def test_switches_and_halted_clusters_are_shown():
     stage = Stage()
-    stage.store.limits.set_switch("stop", True, "anna", "maintenance", T0)
+    for name, scope in (("stop", ""), ("observe", "web"), ("drill", "")):
+        stage.store.limits.set_switch(name, True, "anna", "maintenance", T0, scope=scope)
     stage.store.clusters.register(cluster(ClusterState.BLOCKED), T0)
 
-    assert stage.scrape()["ha_automation_disabled"] == {("stop",): 1, ("observe",): 0, ("db",): 1}
+    found = stage.scrape()
+
+    off = {words for words, value in found["ha_automation_disabled"].items() if value}
+    assert off == {("off", "everything"), ("observe", "web"), ("halted", "db")}
+    assert found["ha_automation_disabled"]["off", "web"] == 0
+    assert found["ha_automation_disabled_since_timestamp_seconds"] == {
+        ("off", "everything"): T0.timestamp(),
+        ("observe", "web"): T0.timestamp(),
+    }
 
 
 def cluster(state=ClusterState.STEADY) -> Cluster:
@@ -245,10 +264,15 @@ def test_workers_that_were_killed_are_gone_after_15_seconds_and_their_last_heart
     assert found["ha_celery_worker_heartbeat_timestamp_seconds"]["h/recovery-2",] == at(84).timestamp()
 
 
+def tick(second: float) -> Tick:
+    return Tick(due_at=at(second), fence=1, state=TickState.SENT, changed_at=at(second))
+
+
 def test_beat_and_its_schedule_are_told_by_their_latest_moments():
     stage = Stage()
-    stage.store.ledger.heartbeat(worker("h/beat", 7, kind="beat"))
-    stage.store.ledger.heartbeat(worker("h/beat-2", 5, kind="beat"))
+    stage.store.ledger.heartbeat(worker("h/beat-b", 9, kind="beat"))
+    stage.store.ticks.newest["sweep"] = tick(5)
+    stage.store.ticks.newest["prune"] = tick(7)
     stage.store.schedule.succeeded("sweep", at(6))
 
     found = stage.scrape()
@@ -259,7 +283,10 @@ def test_beat_and_its_schedule_are_told_by_their_latest_moments():
 
 
 def test_a_beat_that_never_ticked_is_absent():
-    assert "ha_beat_last_tick_timestamp_seconds" not in Stage().scrape()
+    stage = Stage()
+    stage.store.ledger.heartbeat(worker("h/beat-b", 9, kind="beat"))
+
+    assert "ha_beat_last_tick_timestamp_seconds" not in stage.scrape()
 
 
 def test_names_that_come_from_no_closed_list_are_capped_at_the_newest():
@@ -316,6 +343,16 @@ def test_recoveries_that_run_are_counted_since_the_oldest():
 
     assert found["ha_recoveries_running"] == {("failover",): 0, ("restart",): 2, ("rejoin",): 0}
     assert found["ha_recovery_oldest_start_timestamp_seconds"] == {("restart",): T0.timestamp()}
+
+
+def test_recoveries_that_wait_for_a_person_do_not_count_as_running():
+    stage = Stage()
+    stage.store.journal.create(replace(new_run("web/web1"), approval_until=at(60)), at(0))
+
+    found = stage.scrape()
+
+    assert found["ha_approvals_waiting"] == {("failover",): 0, ("restart",): 1, ("rejoin",): 0}
+    assert found["ha_recoveries_running"] == {("failover",): 0, ("restart",): 0, ("rejoin",): 0}
 
 
 def test_those_who_ask_within_a_second_share_one_scrape():

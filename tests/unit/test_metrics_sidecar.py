@@ -6,6 +6,7 @@ import json
 from threading import Thread
 from wsgiref.util import setup_testing_defaults
 
+from ha_tasks.monitoring.prometheus import Part
 from ha_tasks.monitoring.snapshot import Snapshot
 from tests.unit.metrics_reading import Stage
 from tests.unit.test_metrics_collector import Hanging
@@ -55,5 +56,5 @@ def test_a_scrape_that_hangs_is_503_for_the_next_who_ask():
     first.join(10)
 
     assert second[0] == "503 Service Unavailable"
-    assert len(json.loads(health[1])["down"]) == 9
+    assert len(json.loads(health[1])["down"]) == len(Part)
     assert answers[0][0] == "200 OK"

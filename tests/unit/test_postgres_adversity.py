@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from ha_tasks.bootstrap.actions import LONG_STEP_LIMIT_S, LONG_STEPS, STEP_LIMIT_S
 from ha_tasks.disaster_recovery.playbooks import load_playbooks
 from ha_tasks.errors import (
     ActionFailed,
@@ -21,7 +22,6 @@ from ha_tasks.model.playbook import VerifySettings
 from ha_tasks.model.run import RunState
 from ha_tasks.names import ActionName
 from ha_tasks.ports.action import StepContext
-from ha_tasks.tasks.register import LONG_STEP_LIMIT_S, LONG_STEPS, STEP_LIMIT_S
 from ha_tasks.workflows.actions import postgres
 from ha_tasks.workflows.actions.postgres import _is_safe
 from tests.unit.test_postgres_failover import Died, World, failed_over, reconciler
@@ -265,8 +265,8 @@ def test_a_balancer_that_refuses_does_not_keep_a_cluster_without_a_primary():
     world.kill("pg1", agent=True)
     want = world.tools.balancer.want
 
-    def refuses(changes, reason, *, shut_sessions=False):
-        want(changes, reason, shut_sessions=shut_sessions)
+    def refuses(changes, reason, *, shut_sessions=False, under=None):
+        want(changes, reason, shut_sessions=shut_sessions, under=under)
         raise BalancerError("edge-2: No such server.")
 
     world.tools.balancer.want = refuses
@@ -309,7 +309,7 @@ def test_a_failover_that_was_stopped_half_way_is_undone_once_automation_is_on_ag
     world = World()
     world.toy.nodes["pg1"].agent = False
     stopped = []
-    world.orchestrator._stopped = lambda: bool(stopped)
+    world.orchestrator._stopped = lambda _: bool(stopped)
     revoke = world.toy.revoke
 
     def then_a_person_steps_in(node, by, *, timeout_s=5.0):
@@ -321,7 +321,7 @@ def test_a_failover_that_was_stopped_half_way_is_undone_once_automation_is_on_ag
     assert run.state is RunState.ABORTED
     assert world.writable() == []
 
-    reconciler(world, stopped=lambda: True).clusters()
+    reconciler(world, stopped=lambda service: service == "db").clusters()
     assert world.cluster.state is ClusterState.FAILING
 
     for _ in range(2):
