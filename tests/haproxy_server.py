@@ -87,6 +87,11 @@ class HaproxyServer:
         """The kernel goes on taking connections for it."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        # The signal is sent, not yet obeyed: an answer that was under way would still come.
+        deadline = time.monotonic() + 5
+        while Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            assert time.monotonic() < deadline, "HAProxy does not stop"
+            time.sleep(0.005)
 
     def _answers(self) -> bool:
         try:
