@@ -83,7 +83,7 @@ class WebhookSink:
         deadline = Deadline(self._clock, self._deadline_s)
         with _wire(parts, deadline, self._trust) as wire:
             wire.send(_head(parts, headers) + body)
-            response = http.client.HTTPResponse(wire, method="POST")  # type: ignore[arg-type]
+            response = http.client.HTTPResponse(wire, method="POST")  # type: ignore[arg-type] # it only reads
             response.begin()
             return response.status
 

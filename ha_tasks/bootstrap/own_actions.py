@@ -171,9 +171,10 @@ class OwnAction:
         """See ports/action.py, as the others."""
         return self._called(lambda: self._action.plan(ctx))
 
-    def capture(self, ctx: StepContext) -> Json:
+    def capture(self, ctx: StepContext) -> Json | None:
         """What undo will need."""
-        return self._plain("capture", self._called(lambda: self._action.capture(ctx)))
+        captured = self._called(lambda: self._action.capture(ctx))
+        return None if captured is None else self._plain("capture", captured)
 
     def check(self, ctx: StepContext) -> Json | None:
         """The output, when it is already so."""
@@ -206,9 +207,10 @@ class OwnAction:
     def _plain(self, verb: str, answer: Json) -> Json:
         try:
             json.dumps(answer, allow_nan=False)
+            plain = isinstance(answer, dict)
         except (TypeError, ValueError, RecursionError):
-            answer = None  # type: ignore[assignment]
-        if not isinstance(answer, dict):
+            plain = False
+        if not plain:
             raise ActionFailed(f"{self._offer.provider}: {verb}() answered no plain JSON object")
         return answer
 

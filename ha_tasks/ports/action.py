@@ -92,8 +92,11 @@ class Action(Protocol):
         """What ``do`` would change now, in one line or as a difference. ``ctx.captured`` is ``capture``'s."""
         ...
 
-    def capture(self, ctx: StepContext) -> Json:
-        """What ``undo`` will need; stored in the journal before ``do`` begins."""
+    def capture(self, ctx: StepContext) -> Json | None:
+        """What ``undo`` will need; stored in the journal before ``do`` begins.
+
+        None: it needs nothing, now or ever, so nothing is stored and ``ctx.captured`` is empty.
+        """
         ...
 
     def check(self, ctx: StepContext) -> Json | None:

@@ -245,8 +245,9 @@ class RecoveryOrchestrator:
         step = run.current
         if step.captured is None:
             captured = action.capture(ctx)
-            self._journal.capture(run.id, run.fence, step.no, captured)
-            ctx = self._context(run, ctx.lost, captured)
+            if captured is not None:
+                self._journal.capture(run.id, run.fence, step.no, captured)
+                ctx = self._context(run, ctx.lost, captured)
         self._reached(run, "captured")
         begun_before = step.state is StepState.UNKNOWN or step.attempts > 1
         output = action.check(ctx) if begun_before else None

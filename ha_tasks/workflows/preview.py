@@ -50,7 +50,7 @@ class _Preview:
 
     def of(self, step: PlannedStep, action: Action) -> PreviewedStep:
         try:
-            captured = action.capture(self._context(step, {}))
+            captured = action.capture(self._context(step, {})) or {}
             said = action.plan(self._context(step, captured))
         except HaTasksError as error:
             return PreviewedStep(planned=step, difference=Difference(text=""), trouble=str(error))

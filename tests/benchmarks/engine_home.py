@@ -78,6 +78,7 @@ class Engine:
             self.runs(2)
             yield
         finally:
+            self.system.store.dispose()
             worker.send_signal(signal.SIGTERM)
             worker.wait(30)
             log.close()
@@ -124,8 +125,10 @@ class Engine:
         if self._room:
             self._room -= 1
             return
+        ends = time.monotonic() + 60
         with self.broker.client() as client:
             while client.llen(str(Queue.RECOVERY)) > AT_ONCE - BATCH:
+                assert time.monotonic() < ends, self.log()
                 time.sleep(0.005)
         self._room = BATCH - 1
 

@@ -250,6 +250,22 @@ def test_an_executor_that_comes_back_after_its_lease_can_write_nothing():
     assert world.state.step(1).output == {"done": "by the successor"}
 
 
+def test_what_never_has_anything_to_capture_is_not_written_down():
+    """A write for nothing, before each of most steps; also when another takes the step over."""
+    world = World(*THREE)
+    for fake in world.actions.values():
+        fake.capture = lambda ctx: None
+    written = []
+    world.store.journal.capture = lambda *what: written.append(what)
+    world.dies_at = {f"do.{B}.captured"}
+
+    ended = world.finish()
+
+    assert ended.state is RunState.SUCCEEDED
+    assert written == []
+    assert all(captured == {} for fake in world.actions.values() for captured in fake.captured)
+
+
 POINTS = ("claimed", "captured", "applied", "done", "settled", "sent")
 
 

@@ -30,9 +30,9 @@ class PlainAction(ABC):
         target = ctx.args.get("instance") or ctx.service.name
         return f"{said} ({target})"
 
-    def capture(self, ctx: StepContext) -> Json:  # noqa: ARG002 - an action that has to, overrides it
-        """Nothing."""
-        return {}
+    def capture(self, ctx: StepContext) -> Json | None:  # noqa: ARG002 - an action that has to, overrides it
+        """Nothing, ever."""
+        return None
 
     def check(self, ctx: StepContext) -> Json | None:  # noqa: ARG002 - as above
         """Never known to be so already: ``do`` is idempotent."""

@@ -50,7 +50,7 @@ class _Check:
     def broken(self) -> Iterator[str]:
         yield from self._arguments()
         yield from self._reading()
-        self.captured = self.action.capture(self._ctx())
+        self.captured = self._captured() or {}
         if undoes(self.action):
             yield from self._undone_without_beginning()
             yield from self._cut_off()
@@ -58,6 +58,9 @@ class _Check:
 
     def _ctx(self, fence: int = 2) -> StepContext:
         return replace(self.trial.context, fence=fence, captured=self.captured)
+
+    def _captured(self) -> Json | None:
+        return self.action.capture(self._ctx())
 
     def _arguments(self) -> Iterator[str]:
         takes: Takes = takes_of(self.action)
@@ -70,15 +73,15 @@ class _Check:
 
     def _reading(self) -> Iterator[str]:
         before = self.trial.look()
-        said: object = self.action.plan(replace(self._ctx(), captured=self.action.capture(self._ctx())))
+        said: object = self.action.plan(replace(self._ctx(), captured=self._captured() or {}))
         if not isinstance(said, str | Difference):
             yield "plan: answers neither a line nor a Difference"
-        first, second = self.action.capture(self._ctx()), self.action.capture(self._ctx())
-        if not _is_plain(first):
+        first, second = self._captured(), self._captured()
+        if first is not None and not _is_plain(first):
             yield "capture: answers no plain JSON object"
         if first != second:
             yield "capture: answers something else when it is asked again"
-        if self.action.check(replace(self._ctx(), captured=first)) is not None:
+        if self.action.check(replace(self._ctx(), captured=first or {})) is not None:
             yield "check: says that it is so before it was done"
         if self.trial.look() != before:
             yield "plan, capture or check: changed something"
