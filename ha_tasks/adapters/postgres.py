@@ -20,7 +20,8 @@ _CREATE_CANARY = (
     "service text NOT NULL, token text NOT NULL, written_at timestamptz NOT NULL DEFAULT now(), "
     "PRIMARY KEY (service, token))",
 )
-_EXISTS_ALREADY = frozenset({"23505", "42P06", "42P07"})
+_EXISTS_ALREADY = frozenset({"23505", "42710", "42P06", "42P07"})
+"""unique_violation (of a catalog), duplicate_object (the type of the table), _schema, _table."""
 _WRITE_CANARY = (
     "INSERT INTO ha.canary (service, token) VALUES ($1, $2) "
     "ON CONFLICT (service, token) DO UPDATE SET written_at = now()"
