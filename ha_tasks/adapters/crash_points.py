@@ -7,9 +7,7 @@ stops one executor once. What the file says is what happens:
 ================  =================================================================================
 (nothing)         SIGKILL to the whole worker: this process, its parent and the parent's other children
 ``child``         SIGKILL to this process alone
-``pause-child``   SIGSTOP to this process alone; whoever rehearses wakes it again
-``pause-worker``  SIGSTOP to the whole worker
-``wait``          waits until the file ``....go`` is there: the rehearsal stops something else meanwhile
+``wait``          waits until the file ``....go`` is there: the rehearsal stops something meanwhile
 ================  =================================================================================
 """
 
@@ -53,25 +51,21 @@ class CrashPoints:
         match fired.read_text().strip():
             case "child":
                 os.kill(os.getpid(), signal.SIGKILL)
-            case "pause-child":
-                os.kill(os.getpid(), signal.SIGSTOP)
-            case "pause-worker":
-                _signal_worker(signal.SIGSTOP)
             case "wait":
                 _wait_for(armed.with_name(f"{armed.name}.go"))
             case _:
-                _signal_worker(signal.SIGKILL)
+                _kill_worker()
 
 
-def _signal_worker(number: signal.Signals) -> None:
-    """To this process last, so that none of the others goes on without it."""
+def _kill_worker() -> None:
+    """This process last, so that none of the others goes on without it."""
     me = psutil.Process()
     parent = me.parent()
     family = [me]
     if parent is not None and "celery" in " ".join(parent.cmdline()):
         family = [parent, *parent.children(recursive=True)]
     for process in sorted(family, key=lambda p: p.pid == me.pid):
-        os.kill(process.pid, number)
+        os.kill(process.pid, signal.SIGKILL)
 
 
 def _wait_for(file: Path) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -266,6 +267,25 @@ class Rig:
         for pid in self._family(name):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+    def worker_of(self, pid: int) -> str:
+        """The worker of which that process is a part."""
+        return next(name for name in WORKERS if pid in self._family(name))
+
+    @contextlib.contextmanager
+    def nobody_writes(self) -> Iterator[None]:
+        """While it lasts no process is in a transaction that writes into SQLite.
+
+        One that is paused in such a transaction keeps SQLite's only write lock from everybody until it is
+        woken or dies: a limit of that store, which PostgreSQL does not have.
+        """
+        if self.store_kind != "sqlite":
+            yield
+            return
+        with contextlib.closing(sqlite3.connect(self.home / "ha.db", isolation_level=None)) as store:
+            store.execute("BEGIN IMMEDIATE")
+            yield
+            store.execute("ROLLBACK")
 
     def acting_beat(self) -> str:
         """The name of the beat that leads."""

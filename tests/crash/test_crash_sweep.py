@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -84,12 +85,7 @@ class Trial:
         self._rig, self._case = rig, case
         self._point = rig.points / ".".join(case.boundary)
         self._refused_before = self._refusals()
-        words = {
-            Victim.CHILD: "child",
-            Victim.WORKER: "",
-            Victim.CHILD_PAUSED: "pause-child",
-            Victim.WORKER_PAUSED: "pause-worker",
-        }
+        words = {Victim.CHILD: "child", Victim.WORKER: ""}
         for old in rig.points.glob(f"{self._point.name}*"):
             old.unlink()
         self._point.write_text(words.get(case.victim, "wait"))
@@ -100,6 +96,8 @@ class Trial:
         strikes = {
             Victim.AGENT: self._kill_agent,
             Victim.AGENT_PAUSED: self._pause_agent,
+            Victim.CHILD_PAUSED: self._pause_child,
+            Victim.WORKER_PAUSED: self._pause_worker,
             Victim.BEAT: self._kill_beat,
             Victim.SIDECAR: self._kill_sidecar,
             Victim.BROKER: self._kill_broker,
@@ -111,7 +109,7 @@ class Trial:
             return time.time()
         fired = self._fired()[0]
         if self._case.victim in EXECUTORS:
-            eventually(lambda: not alive(int(fired.name.rpartition("-")[2])), 5, "the executor dies")
+            eventually(lambda: not alive(self._executor()), 5, "the executor dies")
         if self._case.victim is Victim.WORKER:
             eventually(lambda: self._rig.dead() & {*WORKERS}, 5, "the worker dies")
         return fired.stat().st_ctime
@@ -122,6 +120,7 @@ class Trial:
             return
         for name in WORKERS:
             self._rig.signal(name, signal.SIGCONT)
+        self._go()
         if self._case.boundary[2] in WRITES_LATE:
             eventually(lambda: self._refusals() > self._refused_before, 10, "the late write is refused")
 
@@ -130,6 +129,17 @@ class Trial:
 
     def _go(self) -> None:
         self._point.with_name(f"{self._point.name}.go").touch()
+
+    def _pause_child(self) -> None:
+        with self._rig.nobody_writes():
+            os.kill(self._executor(), signal.SIGSTOP)
+
+    def _pause_worker(self) -> None:
+        with self._rig.nobody_writes():
+            self._rig.signal(self._rig.worker_of(self._executor()), signal.SIGSTOP)
+
+    def _executor(self) -> int:
+        return int(self._fired()[0].name.rpartition("-")[2])
 
     def _kill_agent(self) -> None:
         self._rig.kill_server("agent")

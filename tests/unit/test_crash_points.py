@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from ha_tasks.adapters.crash_points import VARIABLE, CrashPoints, crash_points
@@ -39,19 +38,6 @@ def test_an_armed_point_kills_its_executor_once(tmp_path: Path, word: str):
         assert second.communicate(timeout=20)[0] == "went on\n"
 
     assert [path.name for path in tmp_path.iterdir()] == [f"do.take_out.claimed.fired-{first.pid}"]
-
-
-@pytest.mark.parametrize("word", ["pause-child", "pause-worker"])
-def test_a_paused_executor_goes_on_when_it_is_woken(tmp_path: Path, word: str):
-    (tmp_path / "do.take_out.claimed").write_text(word)
-
-    with executor(tmp_path) as paused:
-        # WUNTRACED: returns when it has stopped.
-        _, status = os.waitpid(paused.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status)
-        assert psutil.Process(paused.pid).status() == psutil.STATUS_STOPPED
-        paused.send_signal(signal.SIGCONT)
-        assert paused.communicate(timeout=20)[0] == "went on\n"
 
 
 def test_a_waiting_executor_goes_on_when_it_is_told(tmp_path: Path):
