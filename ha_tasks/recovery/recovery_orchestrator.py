@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -141,10 +140,11 @@ class RecoveryOrchestrator:
         return self.carry_on(run)
 
     def _goes_on_with(self, run_id: int, standing: Standing) -> bool:
-        """Asked only where another revision is applied. A run that does not exist is left to the claim."""
-        with suppress(KeyError):
+        """Asked only where another revision is applied. A run that cannot be found is nobody's here."""
+        try:
             return standing.may_take(self._journal.get(run_id).revision)
-        return True
+        except KeyError:
+            return False
 
     def carry_on(self, run: Run) -> Advance:
         """Takes the step of a run that this process has just claimed."""

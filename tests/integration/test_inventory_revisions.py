@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from ha_tasks.ports.ledger import Worker
 from ha_tasks.ports.repositories import NewRun
 from ha_tasks.tasks.app import make_app
 from ha_tasks.tasks.dispatch import CeleryDispatch
+from ha_tasks.workflows.revisions import BELIEVED_FOR_S
 from tests.integration.broker_stage import ROOT, await_
 from tests.own_packages import install
 from tests.valkey_server import PASSWORD, ValkeyServer, valkey_server
@@ -256,6 +258,7 @@ def test_a_run_ends_under_its_revision_and_workers_with_an_old_file_take_no_new_
     stage.write(rto_s=11)
     assert command(["apply", "--yes", "--reason", "tighter"]) == 0
     assert f"run {first.id}: three-gates on" in capsys.readouterr().out
+    applied_at = time.monotonic()
     stage.start("late")
     new = stage.system()
 
@@ -264,12 +267,13 @@ def test_a_run_ends_under_its_revision_and_workers_with_an_old_file_take_no_new_
 
     says = "takes no new work: this process has revision 1, applied is 2"
     sweep_until(lambda: revisions(new) == {"early": 1, "late": 1}, "both report what they have")
+    await_(lambda: time.monotonic() > applied_at + BELIEVED_FOR_S, "nobody believes the old revision any more")
     second = stage.order(new)
     sweep_until(lambda: says in stage.log("early") and says in stage.log("late"), "both workers say so")
     assert command(["status"]) == 0
     shown = capsys.readouterr().out
     assert "/late has revision 1, applied is 2, so it takes no new work: deploy the applied file" in shown
-    assert new.store.journal.get(second.id).fence == 0
+    assert not new.store.journal.attempts(second.id), (stage.log("early"), stage.log("late"))
 
     # What is under way goes on: by a worker of its own revision, and by one that has loaded the next.
     stage.open(first, 1)
