@@ -267,7 +267,7 @@ def test_a_run_ends_under_its_revision_and_workers_with_an_old_file_take_no_new_
 
     says = "takes no new work: this process has revision 1, applied is 2"
     sweep_until(lambda: revisions(new) == {"early": 1, "late": 1}, "both report what they have")
-    await_(lambda: time.monotonic() > applied_at + BELIEVED_FOR_S, "nobody believes the old revision any more")
+    await_(lambda: time.monotonic() > applied_at + BELIEVED_FOR_S, "nobody believes in the old one")
     second = stage.order(new)
     sweep_until(lambda: says in stage.log("early") and says in stage.log("late"), "both workers say so")
     assert command(["status"]) == 0
