@@ -9,6 +9,7 @@ export PYTHON
 DEMO_FLAGS ?=
 TEST_FLAGS ?=
 SOAK_FLAGS ?= --minutes 20
+CALM_FLAGS ?= --minutes 30
 SOURCES := .
 
 .PHONY: help
@@ -39,6 +40,11 @@ crash-sweep: ## everything is stopped at every boundary of a run (200+ trials, p
 soak: ## recoveries at a steady rate under random kills; SOAK_FLAGS="--minutes 20 --store postgres"
 	@scripts/venv dev
 	.venv/bin/python -m tests.crash.soak $(SOAK_FLAGS)
+
+.PHONY: calm
+calm: ## nothing is down, much is disturbed: no failover may come of it; CALM_FLAGS="--minutes 30"
+	@scripts/venv dev
+	.venv/bin/python -m tests.calm $(CALM_FLAGS)
 
 .PHONY: bench
 bench: ## measurements; each prints its figures, the number of runs and the machine
