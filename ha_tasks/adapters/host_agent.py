@@ -99,6 +99,19 @@ class HostAgents:
         """See ports.host. Fenced, idempotent."""
         self._command(node, "start_standby", by, timeout_s, upstream=upstream)
 
+    def stop(self, node: str, by: Authority, *, timeout_s: float = 15.0) -> Revoked:
+        """See ports.host. Fenced, idempotent."""
+        answer = self._command(node, "stop", by, timeout_s)
+        return Revoked(node=node, timeline=int(answer["timeline"]), lsn=int(answer["lsn"]))
+
+    def demote(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 15.0) -> None:
+        """See ports.host. Fenced, idempotent."""
+        self._command(node, "demote", by, timeout_s, upstream=upstream)
+
+    def restart_standby(self, node: str, key: str, by: Authority, *, timeout_s: float = 60.0) -> None:
+        """See ports.host. Fenced, idempotent by ``key``."""
+        self._command(node, "restart_standby", by, timeout_s, key=key)
+
     def rejoin(self, node: str, upstream: str, by: Authority, job: str, *, timeout_s: float = 120.0) -> Json:
         """See ports.host. Fenced, idempotent by ``job``; polls until the job has ended.
 

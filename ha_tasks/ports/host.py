@@ -89,6 +89,25 @@ class DatabaseAgent(Protocol):
         """Starts it with standby.signal, following ``upstream``; without effect when it does so already."""
         ...
 
+    def stop(self, node: str, by: Authority, *, timeout_s: float = 15.0) -> Revoked:
+        """Shuts a primary down cleanly, which sends its standbys all it has; answers where the last record,
+        the shutdown checkpoint, begins. Whoever has received more than that has everything.
+
+        PassingFailure when it has not ended in time; ``start_primary`` ends what is left and starts it again.
+        """
+        ...
+
+    def demote(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 15.0) -> None:
+        """Starts a cleanly stopped primary as a standby of ``upstream``; returns when it streams.
+
+        Refused, and nothing is done, when ``upstream`` does not have all of it: then it can only rejoin.
+        """
+        ...
+
+    def restart_standby(self, node: str, key: str, by: Authority, *, timeout_s: float = 60.0) -> None:
+        """Restarts a running standby, once per ``key``; returns when it takes sessions again."""
+        ...
+
     def rejoin(self, node: str, upstream: str, by: Authority, job: str, *, timeout_s: float = 120.0) -> Json:
         """Brings the node back behind ``upstream``: plain start, pg_rewind, or a new base backup.
 

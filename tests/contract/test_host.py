@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from ha_tasks.adapters.host_agent import HostAgents
-from ha_tasks.errors import AgentRefused, AgentUnreachable, StaleAuthority
+from ha_tasks.errors import AgentRefused, AgentUnreachable, PassingFailure, StaleAuthority
 from ha_tasks.ports.host import Authority, Postmaster
 from tests.fakes.host import FakeHostAgents
 from tests.integration.agent_nodes import nodes, unit_agent
@@ -221,3 +221,52 @@ def test_a_unit_is_not_restarted_under_a_fence_that_is_lower_than_one_it_has_see
             unit_agents.restart_unit("app", "web1", key, fence=fence - 1)
     assert unit_agents.unit_status("app", "web1") == before
     assert before["fence"] == fence
+
+
+def test_a_stopped_primary_leads_its_standbys_to_its_end_and_follows_its_successor(pair):
+    before = pair.agents.status(pair.primary, timeout_s=2.0)
+    end = pair.agents.stop(pair.primary, pair.by(), timeout_s=20)
+    again = pair.agents.stop(pair.primary, pair.by(), timeout_s=20)
+    stopped = pair.agents.status(pair.primary, timeout_s=2.0)
+    received = pair.agents.revoke(pair.standby, pair.by(), timeout_s=10)
+    pair.agents.promote(pair.standby, "", pair.by())
+    pair.agents.demote(pair.primary, pair.standby, pair.by(), timeout_s=30)
+    pair.agents.demote(pair.primary, pair.standby, pair.by(), timeout_s=30)
+    old = pair.agents.status(pair.primary, timeout_s=2.0)
+
+    assert end == again
+    assert (end.timeline, end.lsn >= before.lsn) == (before.timeline, True)
+    assert stopped.postmaster is Postmaster.EXITED
+    assert (received.timeline, received.lsn > end.lsn) == (end.timeline, True)
+    assert (old.in_recovery, old.upstream, old.promotion_begun) == (True, pair.standby, None)
+
+
+def test_a_stopped_primary_can_be_started_again_as_what_it_was(pair):
+    pair.agents.stop(pair.primary, pair.by(), timeout_s=20)
+    pair.agents.start_primary(pair.primary, "", pair.by())
+
+    assert pair.agents.status(pair.primary, timeout_s=2.0).in_recovery is False
+
+
+def test_a_primary_that_runs_is_not_demoted_and_nobody_stands_behind_a_standby(pair):
+    with pytest.raises(AgentRefused):
+        pair.agents.demote(pair.primary, pair.standby, pair.by())
+    pair.agents.stop(pair.primary, pair.by(), timeout_s=20)
+    with pytest.raises((PassingFailure, AgentRefused)):
+        pair.agents.demote(pair.primary, pair.standby, pair.by())
+
+    pair.agents.start_primary(pair.primary, "", pair.by())
+    assert pair.agents.status(pair.primary, timeout_s=2.0).in_recovery is False
+
+
+def test_a_standby_is_restarted_once_per_key_and_a_primary_is_not(pair):
+    pair.agents.restart_standby(pair.standby, "k-1", pair.by(), timeout_s=30)
+    pair.agents.restart_standby(pair.standby, "k-1", pair.by(), timeout_s=30)
+    status = pair.agents.status(pair.standby, timeout_s=2.0)
+    with pytest.raises(AgentRefused):
+        pair.agents.restart_standby(pair.primary, "k-2", pair.by(), timeout_s=5)
+    with pytest.raises(AgentRefused):
+        pair.agents.stop(pair.standby, pair.by(), timeout_s=5)
+
+    assert (status.postmaster, status.in_recovery) == (Postmaster.RUNNING, True)
+    assert status.upstream == pair.primary

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from ha_tasks.errors import AgentRefused, AgentUnreachable, StaleAuthority
+from ha_tasks.errors import AgentRefused, AgentUnreachable, PassingFailure, StaleAuthority
 from ha_tasks.model.cluster import Revoked
 from ha_tasks.model.plain import Json
 from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
@@ -27,6 +27,8 @@ class FakeNode:
     highest: tuple[int, int] = (0, 0)
     jobs: dict[str, Json] = field(default_factory=dict)
     last_job: str = ""
+    starts: int = 0
+    restarted: str = ""
 
     @property
     def runs(self) -> bool:
@@ -107,6 +109,41 @@ class FakeHostAgents:
         self._require_clean_standby(node)
         self._require_peer(node, upstream)
         it.postmaster, it.upstream = Postmaster.RUNNING, upstream
+
+    def stop(self, node: str, by: Authority, *, timeout_s: float = 15.0) -> Revoked:
+        it = self._command(node, by, "stop")
+        self._require(it.standby is False, f"{node} is a standby")
+        if it.runs:
+            it.postmaster = Postmaster.EXITED
+            last, it.lsn = it.lsn, it.lsn + 120
+            for other in self.nodes.values():
+                if other.runs and other.upstream == node:
+                    other.lsn = it.lsn
+            return Revoked(node=node, timeline=it.timeline, lsn=last)
+        return Revoked(node=node, timeline=it.timeline, lsn=it.lsn - 120)
+
+    def demote(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 15.0) -> None:
+        it = self._command(node, by, "demote")
+        self._require_peer(node, upstream)
+        source = self.nodes[upstream]
+        if it.runs:
+            self._require(
+                bool(it.standby) and it.upstream == upstream, f"{node} runs, and not behind {upstream}"
+            )
+        else:
+            self._require(it.standby is False, f"{node} has the data of a standby")
+            if source.standby or not source.runs:
+                raise PassingFailure(f"{upstream} is no primary")
+            self._require(source.lsn >= it.lsn, f"{upstream} does not have the end of {node}")
+        self._stand_behind(it, upstream)
+
+    def restart_standby(self, node: str, key: str, by: Authority, *, timeout_s: float = 60.0) -> None:
+        it = self._command(node, by, "restart_standby")
+        self._require(it.runs, f"PostgreSQL of {node} does not run")
+        self._require_clean_standby(node)
+        self._require(it.upstream is not None, f"{node} follows nobody")
+        it.starts += it.restarted != key
+        it.restarted = key
 
     def rejoin(self, node: str, upstream: str, by: Authority, job: str, *, timeout_s: float = 120.0) -> Json:
         it = self._command(node, by, "rejoin")

@@ -10,7 +10,13 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from ha_tasks.errors import AgentRefused, AgentUnreachable, ServiceUnreachable, StaleAuthority
+from ha_tasks.errors import (
+    AgentRefused,
+    AgentUnreachable,
+    PassingFailure,
+    ServiceUnreachable,
+    StaleAuthority,
+)
 from ha_tasks.model.cluster import Revoked
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Instance, Service
@@ -32,6 +38,9 @@ class ToyNode:
     epoch: tuple[int, int] = (0, 0)
     promotion_begun: int | None = None
     log: list[str] = field(default_factory=list)
+    stop_hangs: bool = False
+    stopping: bool = False
+    restarts: list[str] = field(default_factory=list)
 
 
 class ToyCluster:
@@ -48,7 +57,7 @@ class ToyCluster:
     def commit(self, node: str) -> bool:
         """One commit there: True when it is acknowledged."""
         primary = self.nodes[node]
-        if not (primary.running and primary.primary):
+        if not (primary.running and primary.primary) or primary.stopping:
             return False
         primary.lsn += 10
         match = re.match(r"ANY (\d+) \((.*)\)", primary.sync_setting)
@@ -111,11 +120,43 @@ class ToyCluster:
     def start_primary(self, node: str, sync_setting: str, by: Authority, *, timeout_s: float = 30.0) -> None:
         toy = self._command(node, by, "start_primary")
         toy.running = toy.primary = True
+        toy.stopping = False
         toy.sync_setting = sync_setting
 
     def start_standby(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 30.0) -> None:
         toy = self._command(node, by, "start_standby")
         toy.running, toy.primary, toy.upstream = True, False, upstream
+
+    def stop(self, node: str, by: Authority, *, timeout_s: float = 15.0) -> Revoked:
+        toy = self._command(node, by, "stop")
+        if not toy.primary:
+            raise AgentRefused(f"{node} is a standby")
+        if toy.stop_hangs:
+            toy.stopping = True
+            raise PassingFailure(f"not in time: PostgreSQL of {node} shuts down")
+        if toy.running:
+            toy.lsn += 10
+            for name in [n for n in self.nodes if self._receives(n, node)]:
+                self.nodes[name].lsn, self.nodes[name].timeline = toy.lsn, toy.timeline
+            toy.running = False
+        return Revoked(node=node, timeline=toy.timeline, lsn=toy.lsn - 10)
+
+    def demote(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 15.0) -> None:
+        toy = self._command(node, by, f"demote {upstream}")
+        if toy.running and (toy.primary or toy.upstream != upstream):
+            raise AgentRefused(f"{node} runs, and not behind {upstream}")
+        source = self.nodes[upstream]
+        if not (source.running and source.primary):
+            raise PassingFailure(f"{upstream} is no primary")
+        toy.running, toy.primary, toy.upstream, toy.promotion_begun = True, False, upstream, None
+        toy.timeline, toy.lsn = source.timeline, source.lsn
+
+    def restart_standby(self, node: str, key: str, by: Authority, *, timeout_s: float = 60.0) -> None:
+        toy = self._command(node, by, "restart_standby")
+        if not toy.running or toy.primary:
+            raise AgentRefused(f"{node} is no running standby")
+        if key not in toy.restarts:
+            toy.restarts.append(key)
 
     def rejoin(self, node: str, upstream: str, by: Authority, job: str, *, timeout_s: float = 120.0) -> Json:
         toy = self._command(node, by, "rejoin")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,13 +108,18 @@ def test_the_control_file_gives_the_higher_of_two_timelines():
     """Before its first checkpoint a promoted node has its new timeline only as recovery's end."""
     text = (
         "Database system identifier:           7001\n"
+        "Database cluster state:               in production\n"
+        "Latest checkpoint location:           0/3000148\n"
         "Latest checkpoint's TimeLineID:       1\n"
         "Latest checkpoint's PrevTimeLineID:   1\n"
         "Min recovery ending loc's timeline:   2\n"
         "Bytes per WAL segment:                16777216\n"
     )
 
-    assert parse_control(text) == ControlFile(system_identifier="7001", timeline=2, segment_bytes=SIZE)
+    crashed = ControlFile(system_identifier="7001", timeline=2, segment_bytes=SIZE, checkpoint=0x3000148)
+    assert parse_control(text) == crashed
+    assert parse_control(text.replace("in production", "shut down")) == replace(crashed, shut_down=True)
+    assert not parse_control(text.replace("in production", "shut down in recovery")).shut_down
 
 
 class Peer:

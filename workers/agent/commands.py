@@ -13,6 +13,7 @@ from ha_tasks.ports.host import Authority, NodeStatus
 from workers.agent.instance import Instance, Position, Seen, checked_sync_setting
 from workers.agent.jobs import Jobs
 from workers.agent.ledger import Ledger
+from workers.agent.planned import Planned
 from workers.agent.receiving import Receiving
 from workers.agent.rejoin import Rejoin
 from workers.agent.warrant import Warrant
@@ -113,6 +114,8 @@ class DatabaseCommands:
         """Starts it as the primary that the caller knows it to be."""
         checked_sync_setting(sync_setting)
         with self._command(by, timeout_s) as warrant:
+            if self._instance.postmaster.says_stopping():
+                self._instance.postmaster.kill_tree(timeout_s=warrant.left_s())
             if self._instance.runs:
                 return self._require_primary(warrant)
             self._require_data()
@@ -138,6 +141,41 @@ class DatabaseCommands:
             self._instance.memory.note(upstream=upstream)
             self._start(warrant)
             self._instance.ensure_slots(renew=True)
+        return {}
+
+    def stop(self, by: Authority, timeout_s: float) -> Json:
+        """Shuts a primary down cleanly; answers where its last record begins. Calls other commands off."""
+        with self._command(by, timeout_s, alone=True) as warrant:
+            self._require_data()
+            if self._instance.is_marked_standby:
+                raise AgentRefused(f"{self._node} is a standby; only a primary is stopped for a successor")
+            return asdict(Planned(self._instance, self._ledger, warrant).stop())
+
+    def demote(self, by: Authority, timeout_s: float, *, upstream: str) -> Json:
+        """Puts the cleanly stopped primary behind its successor, without a rewind."""
+        self._instance.conninfo(upstream)  # refuses whoever is no peer, before anything is begun
+        with self._command(by, timeout_s) as warrant:
+            self._require_data()
+            behind = self._instance.is_marked_standby and self._instance.memory.now.upstream == upstream
+            if self._instance.runs and not behind:
+                raise AgentRefused(f"{self._node} runs, and not behind {upstream}; stop it first")
+            if not self._instance.runs and self._instance.is_marked_standby and not behind:
+                raise AgentRefused(f"{self._node} has the data of a standby; it can only rejoin")
+            Planned(self._instance, self._ledger, warrant).demote(upstream)
+        return {}
+
+    def restart_standby(self, by: Authority, timeout_s: float, *, key: str) -> Json:
+        """Restarts a running standby, once per ``key``."""
+        with self._command(by, timeout_s) as warrant:
+            self._require_running()
+            self._require_clean_standby()
+            upstream = self._instance.memory.now.upstream
+            if upstream is None:
+                raise AgentRefused(f"{self._node} follows nobody; bring it back first")
+            if self._instance.memory.now.restarted == key:
+                self._instance.wait_until_open(warrant)
+            else:
+                Planned(self._instance, self._ledger, warrant).restart(upstream, key)
         return {}
 
     def rejoin(self, by: Authority, _timeout_s: float, *, upstream: str, job: str) -> Json:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ha_tasks.model.cluster import parse_lsn
 from workers.agent.instance import Position
 from workers.agent.timelines import Fork, Stretch, fork_of, parse_history
 from workers.agent.upstream import Upstream, names_holding
@@ -20,6 +21,10 @@ class ControlFile:
     system_identifier: str
     timeline: int
     segment_bytes: int
+    shut_down: bool = False
+    """It was stopped as a primary, and nothing of its WAL comes behind its last checkpoint."""
+    checkpoint: int = 0
+    """Where the record of its latest checkpoint begins, in bytes."""
 
 
 def parse_control(text: str) -> ControlFile:
@@ -34,6 +39,8 @@ def parse_control(text: str) -> ControlFile:
         system_identifier=values["Database system identifier"],
         timeline=max(map(int, timelines)),
         segment_bytes=int(re.sub(r"\D", "", values["Bytes per WAL segment"])),
+        shut_down=values["Database cluster state"] == "shut down",
+        checkpoint=parse_lsn(values["Latest checkpoint location"]),
     )
 
 
@@ -57,6 +64,17 @@ class Kinship:
             return False
         end = self._upstream.seen().at.lsn if fork.lsn is None else fork.lsn
         return at.lsn <= end and self._same_before(at.timeline, at.lsn)
+
+    def holds(self, record: Position) -> bool:
+        """True when the upstream's history has the last record of a stopped node, which begins there.
+
+        A history is left only between two records, so one that goes on behind its beginning has all of it.
+        """
+        fork = self._fork_from(record.timeline)
+        if fork is None or fork.timeline != record.timeline:
+            return False
+        end = self._upstream.seen().at.lsn if fork.lsn is None else fork.lsn
+        return end > record.lsn and self._same_before(record.timeline, record.lsn)
 
     def fork(self) -> Fork | None:
         """Where a stopped node left the upstream's history; None when pg_rewind would not do.

@@ -22,6 +22,8 @@ class Remembered:
     """Timeline of what was received last, seen before the receiver was ended."""
     unsound: str = ""
     """Why PGDATA must not be started: a rewind was begun and did not end."""
+    restarted: str = ""
+    """Key of the last restart that was done."""
 
 
 class Memory:

@@ -96,8 +96,11 @@ class Postmaster:
 
     def says_open(self) -> bool:
         """True once its lock file says that it takes sessions; asking it before only fills its log."""
-        lines = self._lock_file()
-        return len(lines) > _STATUS_LINE and lines[_STATUS_LINE].strip() in {"ready", "standby"}
+        return self._says() in {"ready", "standby"}
+
+    def says_stopping(self) -> bool:
+        """True while its lock file says that it shuts down, which cannot be called back."""
+        return self._says() == "stopping"
 
     def children(self) -> frozenset[int]:
         """Pids of the postmaster's own children."""
@@ -148,6 +151,10 @@ class Postmaster:
     def _pid_in_file(self) -> int | None:
         lines = self._lock_file()
         return int(lines[0]) if lines and lines[0].strip().isdigit() else None
+
+    def _says(self) -> str:
+        lines = self._lock_file()
+        return lines[_STATUS_LINE].strip() if len(lines) > _STATUS_LINE else ""
 
     def _lock_file(self) -> list[str]:
         try:

@@ -32,9 +32,13 @@ class Upstream:
         timeline and pg_rewind finds nothing to do. Our old WAL sender is ended: while it lingers, this
         node would count twice in a synchronous set. The slot is there and not lost.
         """
-        if self.seen().in_recovery:
-            raise PassingFailure(f"{self.name} is no primary")
+        self._must_be_primary()
         self._sql.rows("CHECKPOINT", timeout_s=min(_CHECKPOINT_S, warrant.left_s()))
+        self.free_slot(warrant)
+
+    def free_slot(self, warrant: Warrant) -> None:
+        """This node's slot is there, not lost, and nobody streams through it. Idempotent."""
+        self._must_be_primary()
         warrant.wait_until(self._slot_is_free, f"{self.name} ends the old WAL sender", every_s=0.05)
 
     def seen(self) -> Seen:
@@ -61,6 +65,10 @@ class Upstream:
         """Bytes of one of its WAL segments; None when it is gone."""
         text = self._sql.value(_READ, name, str(offset), str(length), timeout_s=5.0)
         return None if text is None else bytes.fromhex(text)
+
+    def _must_be_primary(self) -> None:
+        if self.seen().in_recovery:
+            raise PassingFailure(f"{self.name} is no primary")
 
     def _slot_is_free(self) -> bool:
         rows = self._sql.rows(_OUR_SLOT, self._slot)

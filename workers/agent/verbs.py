@@ -13,6 +13,9 @@ NODE_VERBS: Mapping[str, tuple[str, ...]] = {
     "start_primary": ("sync_setting",),
     "start_standby": ("upstream",),
     "rejoin": ("upstream", "job"),
+    "stop": (),
+    "demote": ("upstream",),
+    "restart_standby": ("key",),
 }
 """Verbs of a node and their arguments, all strings, besides epoch, fence and timeout_s."""
 UNIT_VERB = "restart"
