@@ -10,11 +10,12 @@ DEMO_FLAGS ?=
 TEST_FLAGS ?=
 SOAK_FLAGS ?= --minutes 20
 CALM_FLAGS ?= --minutes 30
+BENCH_FLAGS ?= --rounds 5 --out failover.jsonl
 SOURCES := .
 
 .PHONY: help
 help: ## list these verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s  %s\n", $$1, $$2}' Makefile
 
 .PHONY: demo
 demo: ## a whole platform and its guardian, on this machine; Ctrl-C ends it
@@ -50,6 +51,12 @@ calm: ## nothing is down, much is disturbed: no failover may come of it; CALM_FL
 bench: ## measurements; each prints its figures, the number of runs and the machine
 	@scripts/venv dev
 	.venv/bin/python -m pytest -s tests/benchmarks $(TEST_FLAGS)
+
+.PHONY: bench-failover
+bench-failover: ## ours and Patroni under the same faults; BENCH_FLAGS="--rounds 5 --systems ours --out FILE"
+	@scripts/venv dev
+	@scripts/patroni
+	.venv/bin/python -m tests.benchmarks.failover $(BENCH_FLAGS)
 
 .PHONY: lint
 lint: ## ruff and the import rule

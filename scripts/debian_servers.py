@@ -22,6 +22,7 @@ SERVERS: dict[str, tuple[str, str]] = {
     "postgresql": ("postgresql", "/usr/bin/pg_lsclusters"),
     "redis-server": ("redis-server", "redis-server"),
     "rabbitmq": ("rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server"),
+    "etcd": ("etcd-server", "etcd"),
 }
 """Name that a test needs -> (Debian package, program by which its presence is told: a name or a path)."""
 
