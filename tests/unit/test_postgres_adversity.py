@@ -23,7 +23,7 @@ from ha_tasks.model.run import RunState
 from ha_tasks.names import ActionName
 from ha_tasks.ports.action import StepContext
 from ha_tasks.workflows.actions import postgres
-from ha_tasks.workflows.actions.postgres import _is_safe
+from ha_tasks.workflows.actions.postgres.revocation import is_safe
 from tests.unit.test_postgres_failover import Died, World, failed_over, reconciler
 
 
@@ -128,9 +128,9 @@ def test_the_set_of_a_candidate_that_may_be_a_primary_must_be_revoked_as_well():
         ),
     )
 
-    assert not _is_safe(cluster, ["pg2", "pg3"])
-    assert _is_safe(cluster, ["pg3", "pg4"])
-    assert _is_safe(replace(cluster, unfinished=()), ["pg2", "pg3"])
+    assert not is_safe(cluster, ["pg2", "pg3"])
+    assert is_safe(cluster, ["pg3", "pg4"])
+    assert is_safe(replace(cluster, unfinished=()), ["pg2", "pg3"])
 
 
 def test_of_equals_the_one_that_bears_the_mark_is_promoted():

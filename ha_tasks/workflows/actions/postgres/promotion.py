@@ -1,0 +1,125 @@
+"""The new primary: chosen, recorded, followed, promoted, and given the traffic."""
+
+from __future__ import annotations
+
+from ha_tasks.errors import (
+    HaTasksError,
+    NotSafe,
+    PassingFailure,
+    VerificationFailed,
+)
+from ha_tasks.model.cluster import (
+    Revoked,
+    Unfinished,
+    choose_candidate,
+    format_lsn,
+    sync_set_of,
+)
+from ha_tasks.model.plain import Json
+from ha_tasks.ports.action import StepContext
+from ha_tasks.workflows.actions.postgres.base import PostgresAction, pushed, side_by_side
+
+
+class ChooseCandidate(PostgresAction):
+    """Chooses the most advanced standby and records it before it can be promoted. Fenced."""
+
+    def check(self, ctx: StepContext) -> Json | None:
+        """The choice that an earlier attempt recorded stands."""
+        cluster = self._failing(ctx)
+        mine = [u for u in cluster.unfinished if u.epoch == cluster.epoch]
+        return self._output(mine[0]) if mine else None
+
+    def do(self, ctx: StepContext) -> Json:
+        """NotSafe when no standby would be left to acknowledge the new primary's commits."""
+        cluster = self._failing(ctx)
+        revoked = [Revoked(**r) for r in ctx.outputs["revoke_standbys"]["revoked"]]
+        # Of equals the one that was to be promoted before: it bears the mark, so it cannot follow another.
+        chosen = choose_candidate(revoked, priority=[u.candidate for u in reversed(cluster.unfinished)])
+        if chosen is None:
+            raise NotSafe("no standby could be revoked")
+        survivors = sync_set_of(r.node for r in revoked if r.node != chosen.node)
+        if not survivors.members:
+            raise NotSafe(f"{chosen.node} would have no standby; policy durability does not allow that")
+        entry = Unfinished(epoch=cluster.epoch, candidate=chosen.node, sync_set=survivors)
+        self._tools.clusters.advance(
+            cluster.name,
+            cluster.epoch,
+            self._tools.clock.now(),
+            new_epoch=False,
+            unfinished=(*cluster.unfinished, entry),
+        )
+        return {**self._output(entry), "at": f"{chosen.timeline}:{format_lsn(chosen.lsn)}"}
+
+    def undo(self, ctx: StepContext) -> None:
+        """Strikes the candidate out, but only if its agent says that no promotion was begun."""
+        cluster = self._cluster(ctx)
+        mine = [u for u in cluster.unfinished if u.epoch == ctx.outputs["open_epoch"]["epoch"]]
+        if not mine:
+            return
+        for entry in mine:
+            status = self._tools.agents.status(entry.candidate, timeout_s=2.0)
+            if status.promotion_begun == entry.epoch or status.in_recovery is not True:
+                raise VerificationFailed(f"{entry.candidate} may have been promoted; nothing is undone")
+        left = tuple(u for u in cluster.unfinished if u not in mine)
+        self._tools.clusters.advance(
+            cluster.name, cluster.epoch, self._tools.clock.now(), new_epoch=False, unfinished=left
+        )
+
+    @staticmethod
+    def _output(entry: Unfinished) -> Json:
+        return {"candidate": entry.candidate, "survivors": list(entry.sync_set.members)}
+
+
+class RepointSurvivors(PostgresAction):
+    """Points the other standbys to the candidate, before it is promoted. Fenced."""
+
+    def do(self, ctx: StepContext) -> Json:
+        """They must stream by the time of the promotion, or the first commit waits for them."""
+        by = self._authority(ctx, self._failing(ctx))
+        chosen = ctx.outputs["choose_candidate"]
+        answers = side_by_side(
+            chosen["survivors"],
+            lambda node: self._tools.agents.follow(node, chosen["candidate"], by, timeout_s=3.0),
+        )
+        failed = [str(a) for a in answers.values() if isinstance(a, HaTasksError)]
+        if failed:
+            raise PassingFailure("; ".join(failed))
+        return {"following": chosen["candidate"], "nodes": chosen["survivors"]}
+
+    def undo(self, ctx: StepContext) -> None:
+        """Nothing of its own: undoing the revocation has everybody follow the primary again."""
+
+
+class PromoteCandidate(PostgresAction):
+    """Promotes the candidate. Fenced; from here on the way is forward."""
+
+    def check(self, ctx: StepContext) -> Json | None:
+        """An earlier attempt may have promoted it."""
+        cluster, chosen = self._failing(ctx), ctx.outputs["choose_candidate"]["candidate"]
+        status = self._tools.agents.status(chosen, timeout_s=2.0)
+        if status.promotion_begun != cluster.epoch or status.in_recovery is not False:
+            return None
+        return {"node": chosen, "timeline": status.timeline}
+
+    def do(self, ctx: StepContext) -> Json:
+        """The agent marks its disk, sets the synchronous set and promotes."""
+        by = self._authority(ctx, self._failing(ctx))
+        chosen = ctx.outputs["choose_candidate"]
+        setting = sync_set_of(chosen["survivors"]).setting()
+        timeline = self._tools.agents.promote(chosen["candidate"], setting, by, timeout_s=ctx.remaining_s())
+        return {"node": chosen["candidate"], "timeline": timeline}
+
+
+class RouteWrites(PostgresAction):
+    """Moves the write traffic to the new primary, reads to who follows it. Converges."""
+
+    def do(self, ctx: StepContext) -> Json:
+        """Safe before the set is confirmed: commits wait for that set anyway.
+
+        A balancer that is away takes it from the reconciler later; the health gate waits for that.
+        """
+        chosen = ctx.outputs["choose_candidate"]
+        writes, reads = chosen["candidate"], chosen["survivors"]
+        later = pushed(lambda: self._tools.router.route_writes(ctx.service, writes, under=ctx.warrant))
+        later |= pushed(lambda: self._tools.router.route_reads(ctx.service, reads, under=ctx.warrant))
+        return {"writes": writes, "reads": reads, **later}
