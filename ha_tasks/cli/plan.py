@@ -12,7 +12,15 @@ from ha_tasks.cli.session import Session, pass_session, with_home, with_json
 from ha_tasks.errors import UsageError
 from ha_tasks.model.fault import closest
 from ha_tasks.model.guards import Guard, Refusal, refusal
-from ha_tasks.model.incident import ENDED, Incident, IncidentKind, IncidentState, incident_key
+from ha_tasks.model.incident import (
+    ENDED,
+    TOLD,
+    Incident,
+    IncidentKind,
+    IncidentState,
+    failures,
+    incident_key,
+)
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.playbook import Plan
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
     from ha_tasks.bootstrap import System
 
 KINDS: Mapping[str, IncidentKind] = {
-    **{str(kind): kind for kind in IncidentKind},
+    **{str(kind): kind for kind in IncidentKind if kind not in TOLD},
     str(RequestKind.FAILOVER): IncidentKind.PRIMARY_DOWN,
     str(RequestKind.REJOIN): IncidentKind.STANDBY_DOWN,
     str(RequestKind.RESTART): IncidentKind.INSTANCE_DOWN,
@@ -117,7 +125,7 @@ def subject(
     names = [each.name for each in service.instances]
     if instance is not None and instance not in names:
         raise UsageError(f'{service.name} has no instance "{instance}"; {closest(instance, names)}')
-    standing = [i for i in current if i.service == service.name and i.state not in ENDED]
+    standing = [i for i in failures(current) if i.service == service.name and i.state not in ENDED]
     for incident in standing:
         if instance in (None, incident.instance) and kind in (None, incident.kind):
             return incident

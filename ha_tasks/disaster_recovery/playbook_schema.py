@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 
 from ha_tasks.model.action import is_own_name
 from ha_tasks.model.fault import closest
-from ha_tasks.model.incident import IncidentKind
+from ha_tasks.model.incident import TOLD, IncidentKind
 from ha_tasks.model.platform import ServiceKind
 from ha_tasks.names import ActionName, RecoveryType
 
@@ -31,7 +31,11 @@ class OneOf:
         return value
 
 
-_INCIDENTS, _KINDS, _TYPES = OneOf(IncidentKind), OneOf(ServiceKind), OneOf(RecoveryType)
+_INCIDENTS, _KINDS, _TYPES = (
+    OneOf(kind for kind in IncidentKind if kind not in TOLD),
+    OneOf(ServiceKind),
+    OneOf(RecoveryType),
+)
 # Verification is the end of every run; a playbook only sets its gates.
 SHIPPED_ACTIONS = OneOf(action for action in ActionName if action is not ActionName.VERIFY_SERVICE)
 

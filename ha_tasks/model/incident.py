@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -15,6 +16,12 @@ class IncidentKind(StrEnum):
     INSTANCE_DOWN = "instance_down"
     PRIMARY_DOWN = "primary_down"
     STANDBY_DOWN = "standby_down"
+    REPLICATION_FAULT = "replication_fault"
+    """Something about a PostgreSQL cluster that serves, and would not after the next failure."""
+
+
+TOLD = frozenset({IncidentKind.REPLICATION_FAULT})
+"""Kinds that a person is told of and that nothing is done about automatically: no playbook matches them."""
 
 
 class IncidentState(StrEnum):
@@ -72,6 +79,11 @@ class TimelineEntry:
     at: datetime
     actor: str
     text: str
+
+
+def failures(incidents: Iterable[Incident]) -> tuple[Incident, ...]:
+    """Those about something that is down, without what a person is only told of."""
+    return tuple(incident for incident in incidents if incident.kind not in TOLD)
 
 
 def incident_key(service: str, instance: str, kind: IncidentKind) -> str:

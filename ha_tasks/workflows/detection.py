@@ -13,7 +13,7 @@ from ha_tasks.failover.health_monitor import HealthMonitor
 from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.model.cluster import ClusterState
 from ha_tasks.model.health import ServiceHealth, ServiceState, instance_score, service_health
-from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, incident_key
+from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, failures, incident_key
 from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.playbook import Plan
 from ha_tasks.model.probe import ProbeOutcome
@@ -118,7 +118,7 @@ class Detection:
         self._close(verdicts)
         blind = {v.target.service for v in verdicts if v.state is VerdictState.BLIND}
         touched = {incident.id: incident for incident in opened}
-        current = [i for i in self._incidents.current() if i.service in by_service]
+        current = [i for i in failures(self._incidents.current()) if i.service in by_service]
         waiting = [i for i in current if i.state in WAITING]
         answers = [self._start(i, blind, verdicts, only, asked_by) for i in self._in_order(waiting)]
         return Finding(
@@ -188,7 +188,7 @@ class Detection:
     def _close(self, verdicts: Sequence[Verdict]) -> None:
         """What is over: mended by itself before anything was begun, or mitigated and whole again."""
         healthy = {v.target for v in verdicts if v.state is VerdictState.HEALTHY}
-        for incident in self._incidents.current():
+        for incident in failures(self._incidents.current()):
             service = self._platform.services.get(incident.service)
             if service is None or not any(v.target.service == service.name for v in verdicts):
                 continue

@@ -10,7 +10,7 @@ from typing import Any
 from ha_tasks.errors import DeadlineExceeded, UsageError
 from ha_tasks.model.cluster import ClusterState
 from ha_tasks.model.drill import DrillReport, DrillVerdict, Expected, Observed, judge_drill
-from ha_tasks.model.incident import ENDED, Incident, IncidentKind, IncidentState
+from ha_tasks.model.incident import ENDED, Incident, IncidentKind, IncidentState, failures
 from ha_tasks.model.load import LoadReport, ended_at, lost, outage_s, stale
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform, Role, Service, ServiceKind
@@ -223,7 +223,8 @@ class Drills:
 
     def _whole(self, service: Service) -> bool:
         """Nothing is open about the service, every instance answers, the synchronous set is full."""
-        if any(i.service == service.name and i.holds_key for i in self._tools.incidents.current()):
+        current = failures(self._tools.incidents.current())
+        if any(i.service == service.name and i.holds_key for i in current):
             return False
         if any(r.plan.service == service.name for r in self._tools.journal.active()):
             return False

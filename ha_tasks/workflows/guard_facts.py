@@ -11,7 +11,7 @@ from ha_tasks.model.balancer import ServerState
 from ha_tasks.model.cluster import Cluster
 from ha_tasks.model.data_risk import Loss, possible_loss
 from ha_tasks.model.guards import GuardFacts, Upstream
-from ha_tasks.model.incident import Incident, IncidentKind, IncidentState
+from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, failures
 from ha_tasks.model.maintenance import Window, open_now
 from ha_tasks.model.platform import DataPolicy, Platform, Role, Service
 from ha_tasks.model.playbook import Plan
@@ -188,7 +188,7 @@ class GuardFactsGatherer:
             names = (*names, incident.service)
         standing = [
             i
-            for i in self._sources.incidents.current()
+            for i in failures(self._sources.incidents.current())
             if i.state is not IncidentState.MITIGATED and i.holds_key and i.id != incident.id
         ]
         found = ((name, self._down_by(name, standing)) for name in names)

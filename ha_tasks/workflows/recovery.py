@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from ha_tasks.model.cooldown import cool_down_after
-from ha_tasks.model.incident import Incident, IncidentState
+from ha_tasks.model.incident import Incident, IncidentState, failures
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform, Service
 from ha_tasks.model.results import RecoveryResult
@@ -202,7 +202,7 @@ class DetectAndRecover:
     ) -> RecoveryResult:
         still = [
             f"{i.summary} ({i.state})"
-            for i in self._incidents.current()
+            for i in failures(self._incidents.current())
             if i.service in names and i.state is not IncidentState.MITIGATED and i.holds_key
         ]
         doubt = [f"{v.target.instance}: {v.evidence}" for v in (*unknown, *_suspects(verdicts))]

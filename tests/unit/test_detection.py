@@ -507,3 +507,25 @@ def test_a_database_without_its_primary_is_down_since_its_first_failed_probe():
 
     standing = [i for i in world.store.ledger.intervals(world.clock.now()) if i.until is None]
     assert [(i.state, i.since) for i in standing] == [("unavailable", since)]
+
+
+def test_what_a_person_is_only_told_of_is_neither_recovered_nor_resolved_by_the_detector():
+    world = World(web())
+    now = world.clock.now()
+    told, _ = world.store.incidents.open(
+        key="web/web1/replication_fault/slot_holds_wal",
+        service="web",
+        instance="web1",
+        kind=IncidentKind.REPLICATION_FAULT,
+        severity="warning",
+        summary="a slot holds WAL",
+        fault_at=now,
+        now=now,
+        actor=ACTOR,
+        evidence={},
+    )
+    world.rounds(3)
+
+    assert world.store.incidents.get(told.id).state is IncidentState.OPEN
+    assert world.store.journal.recent() == ()
+    assert world.detect_and_recover("web").success
