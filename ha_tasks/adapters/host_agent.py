@@ -68,7 +68,10 @@ class HostAgents:
         """See ports.host. Reads only."""
         answer = self._ask_node("GET", node, "", None, timeout_s)
         known = {f.name: answer[f.name] for f in fields(NodeStatus) if f.name in answer}
-        return NodeStatus(**{**known, "postmaster": Postmaster(answer["postmaster"])})
+        known["postmaster"] = Postmaster(answer["postmaster"])
+        if known.get("history") is not None:
+            known["history"] = tuple((int(timeline), int(lsn)) for timeline, lsn in known["history"])
+        return NodeStatus(**known)
 
     def fence(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> None:
         """See ports.host. Fenced, idempotent."""

@@ -52,6 +52,11 @@ class NodeStatus:
     """On a standby: its upstream was heard within the last 2 s."""
     fence: int = 0
     """Of the highest (epoch, fence) that the agent has obeyed; 0 also from an agent that does not tell."""
+    history: tuple[tuple[int, int], ...] | None = None
+    """Where the timelines before ``timeline`` were left, oldest first: (timeline, LSN in bytes). None: not to
+    be had."""
+    binary: str = ""
+    """Version of the server program on its disk, like ``15.13``; empty when it is not to be had."""
 
 
 class DatabaseAgent(Protocol):

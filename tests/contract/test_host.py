@@ -181,6 +181,18 @@ def test_a_promoted_standby_stays_marked_until_it_has_rejoined(pair):
         pair.agents.follow(pair.standby, pair.primary, pair.by())
 
 
+def test_a_status_says_where_older_timelines_were_left_and_which_program_is_on_the_disk(pair):
+    left_at = pair.agents.revoke(pair.standby, pair.by()).lsn
+    timeline = pair.agents.promote(pair.standby, "", pair.by())
+    promoted = pair.agents.status(pair.standby, timeout_s=2.0)
+
+    assert promoted.timeline == timeline
+    assert promoted.history is not None
+    assert promoted.history[-1] == (timeline - 1, left_at)
+    assert [older for older, _ in promoted.history] == sorted({older for older, _ in promoted.history})
+    assert promoted.binary.split(".")[0].isdigit()
+
+
 def test_a_rejoin_is_done_once_per_job(pair):
     first = pair.agents.rejoin(pair.standby, pair.primary, pair.by(), f"once-{pair.epoch}", timeout_s=60)
     again = pair.agents.rejoin(pair.standby, pair.primary, pair.by(), f"once-{pair.epoch}", timeout_s=60)

@@ -29,6 +29,8 @@ class FakeNode:
     last_job: str = ""
     starts: int = 0
     restarted: str = ""
+    history: tuple[tuple[int, int], ...] = ()
+    binary: str = "18.1"
 
     @property
     def runs(self) -> bool:
@@ -62,6 +64,8 @@ class FakeHostAgents:
             lsn=it.lsn if it.runs else None,
             receiving=it.upstream is not None if it.runs and it.standby else None,
             fence=it.highest[1],
+            history=it.history,
+            binary=it.binary,
         )
 
     def fence(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> None:
@@ -89,6 +93,7 @@ class FakeHostAgents:
         self._require(it.runs, f"PostgreSQL of {node} does not run")
         self._require(it.standby or it.promotion_begun is not None, f"{node} is a primary already")
         if it.standby:
+            it.history = (*it.history, (it.timeline, it.lsn))
             it.standby, it.upstream, it.timeline = False, None, it.timeline + 1
         it.promotion_begun, it.sync_setting = by.epoch, sync_setting
         return it.timeline
@@ -206,6 +211,7 @@ class FakeHostAgents:
         source = self.nodes[upstream]
         it.standby, it.postmaster, it.upstream = True, Postmaster.RUNNING, upstream
         it.timeline, it.lsn, it.promotion_begun, it.sync_setting = source.timeline, source.lsn, None, ""
+        it.history = source.history
 
     def _require_clean_standby(self, node: str) -> None:
         it = self.nodes[node]

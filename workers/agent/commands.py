@@ -39,6 +39,7 @@ class DatabaseCommands:
         """Reads only; answers within 0.4 s, also when PostgreSQL hangs (then ``in_recovery`` is None)."""
         remembered = self._instance.memory.now
         seen = self._seen()
+        timeline = seen.at.timeline if seen else self._timeline_of_stopped()
         return NodeStatus(
             node=self._instance.config.node,
             postmaster=self._instance.postmaster.state,
@@ -47,10 +48,12 @@ class DatabaseCommands:
             promotion_begun=remembered.promotion_begun,
             upstream=remembered.upstream,
             job=self._jobs.last(),
-            timeline=seen.at.timeline if seen else self._timeline_of_stopped(),
+            timeline=timeline,
             lsn=seen.at.lsn if seen else None,
             receiving=seen.receiving if seen and seen.in_recovery else None,
             fence=self._ledger.highest.fence,
+            history=None if timeline is None else self._instance.history(timeline),
+            binary=self._instance.binary.version(),
         )
 
     def fence(self, by: Authority, timeout_s: float) -> Json:

@@ -15,12 +15,13 @@ from ha_tasks.adapters.postgres_conf import DYNAMIC_CONF, render_setting, slot_n
 from ha_tasks.adapters.wire import parse_address
 from ha_tasks.errors import ActionFailed, AgentRefused, PassingFailure, ServiceUnreachable
 from workers.agent import processes
+from workers.agent.binary import ServerProgram
 from workers.agent.config import PostgresConfig
 from workers.agent.disk import remove_durably, write_durably
 from workers.agent.memory import Memory
 from workers.agent.postmaster import Postmaster
 from workers.agent.sql import Sql
-from workers.agent.timelines import highest_timeline
+from workers.agent.timelines import highest_timeline, parse_history
 from workers.agent.warrant import Warrant
 
 _SYNC_NAMES = re.compile(r"[\w\s,()*\"-]*")
@@ -66,6 +67,7 @@ class Instance:
         self.config = config
         self.memory = memory
         self.postmaster = Postmaster(config.data_dir)
+        self.binary = ServerProgram(config.bin_dir / "postgres")
         self.sql = Sql(config.address, user=config.user, password=config.password)
 
     # --- what it is ---
@@ -107,6 +109,17 @@ class Instance:
     def timeline_on_disk(self) -> int | None:
         """The highest timeline of which a stopped node knows; None without data."""
         return highest_timeline(self.wal_names())
+
+    def history(self, timeline: int) -> tuple[tuple[int, int], ...] | None:
+        """Where the timelines before that one were left: (timeline, LSN), oldest first; None: unknown."""
+        if timeline == 1:
+            return ()
+        path = self.config.data_dir / "pg_wal" / f"{timeline:08X}.history"
+        try:
+            stretches = parse_history(path.read_text(), timeline)
+        except OSError:
+            return None
+        return tuple((s.timeline, s.end) for s in stretches if s.end is not None)
 
     def wal_names(self) -> list[str]:
         """Names of the files in pg_wal."""
