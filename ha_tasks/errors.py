@@ -20,6 +20,7 @@
     │   ├── ServiceUnreachable
     │   ├── AgentUnreachable
     │   ├── BalancerUnreachable
+    │   ├── PoolerUnreachable
     │   ├── BrokerUnreachable
     │   │   └── Unroutable                     it has no such queue; the message waits in the outbox
     │   ├── NotDelivered                   a destination of events did not take the next one
@@ -31,6 +32,7 @@
         ├── AgentRefused                   the host agent understood and said no
         │   └── StaleAuthority                 it has seen a higher (epoch, fence); retryable
         ├── BalancerError                  the balancer understood and said no
+        ├── PoolerError                    the connection pooler understood and said no
         ├── StartFailed                    a process of the embedded stack did not come up
         └── DeadlineExceeded                  retryable
 
@@ -157,6 +159,12 @@ class BalancerUnreachable(Unreachable):
     reason = "balancer_unreachable"
 
 
+class PoolerUnreachable(Unreachable):
+    """pgbouncer's admin console did not answer."""
+
+    reason = "pooler_unreachable"
+
+
 class BrokerUnreachable(Unreachable):
     """The broker did not take a message."""
 
@@ -223,6 +231,12 @@ class BalancerError(Failed):
     """HAProxy understood the command and refused it."""
 
     reason = "balancer_error"
+
+
+class PoolerError(Failed):
+    """pgbouncer understood the command and refused it."""
+
+    reason = "pooler_error"
 
 
 class StartFailed(Failed):

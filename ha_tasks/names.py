@@ -39,6 +39,7 @@ class RecoveryType(StrEnum):
     FAILOVER = "failover"
     RESTART = "restart"
     REJOIN = "rejoin"
+    SWITCHOVER = "switchover"
 
 
 class ActionName(StrEnum):
@@ -66,6 +67,17 @@ class ActionName(StrEnum):
     AWAIT_STREAMING = "await_streaming"
     WIDEN_SYNC_SET = "widen_sync_set"
     ROUTE_READS = "route_reads"
+    # a planned switchover, and a planned restart
+    CHECK_SWITCHOVER = "check_switchover"
+    CHECKPOINT_NODES = "checkpoint_nodes"
+    PAUSE_POOLER = "pause_pooler"
+    STOP_PRIMARY = "stop_primary"
+    CHOOSE_SUCCESSOR = "choose_successor"
+    RESUME_POOLER = "resume_pooler"
+    DEMOTE_PRIMARY = "demote_primary"
+    RESTORE_REDUNDANCY = "restore_redundancy"
+    CLOSE_READS = "close_reads"
+    RESTART_STANDBY = "restart_standby"
     # the three gates
     VERIFY_SERVICE = "verify_service"
 

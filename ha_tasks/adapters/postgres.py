@@ -11,6 +11,7 @@ from ha_tasks.adapters.postgres_session import Login, Passwords, Row, Session, S
 from ha_tasks.errors import ActionFailed, PassingFailure, VerificationFailed
 from ha_tasks.model.cluster import format_lsn
 from ha_tasks.model.platform import Instance, Service
+from ha_tasks.model.switchover import Transaction
 from ha_tasks.ports.clock import Clock
 
 _CANARY_MISSING = "SELECT 1 WHERE to_regclass('ha.canary') IS NULL"
@@ -30,6 +31,13 @@ _READ_CANARY = (
     "SELECT current_setting('cluster_name'), (SELECT token FROM ha.canary WHERE service = $1 AND token = $2)"
 )
 _FORGET_CANARIES = "DELETE FROM ha.canary WHERE service = $1 AND written_at < now() - interval '1 hour'"
+_TRANSACTIONS = """
+SELECT pid, usename, application_name, extract(epoch FROM clock_timestamp() - xact_start)
+FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+  AND clock_timestamp() - xact_start > $1::float8 * interval '1 s'
+ORDER BY xact_start
+"""
 
 
 class SqlPostgresControl:
@@ -87,6 +95,18 @@ class SqlPostgresControl:
         left = [str(pid) for pid, ended in rows if ended != "t"]
         if left:
             raise PassingFailure(f"WAL senders of {primary.name} do not end: {', '.join(left)}")
+
+    def transactions(
+        self, service: Service, primary: Instance, older_than_s: float
+    ) -> tuple[Transaction, ...]:
+        """Reads only; without the one that asks."""
+        rows = self._ask(service, primary, _TRANSACTIONS, str(older_than_s))
+        return tuple(
+            Transaction(
+                pid=int(pid or 0), user=user or "", application=application or "", age_s=float(age or 0.0)
+            )
+            for pid, user, application, age in rows
+        )
 
     def system_identifier(self, service: Service, node: Instance) -> str:
         """Reads only."""

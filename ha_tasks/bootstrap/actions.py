@@ -9,7 +9,7 @@ from ha_tasks.model.action import Traits
 from ha_tasks.model.platform import ServiceKind
 from ha_tasks.names import ActionName
 from ha_tasks.ports.action import Action
-from ha_tasks.workflows.actions import http, postgres, rejoin
+from ha_tasks.workflows.actions import http, postgres, rejoin, restarting, switchover
 from ha_tasks.workflows.actions.base import PlainAction
 from ha_tasks.workflows.actions.verify import VerifyService, VerifyTools
 from ha_tasks.workflows.cluster_moves import PostgresTools
@@ -44,11 +44,28 @@ POSTGRES: Mapping[ActionName, type[postgres.PostgresAction]] = {
     ActionName.AWAIT_STREAMING: rejoin.AwaitStreaming,
     ActionName.WIDEN_SYNC_SET: rejoin.WidenSyncSet,
     ActionName.ROUTE_READS: rejoin.RouteReads,
+    ActionName.CHECK_SWITCHOVER: switchover.CheckSwitchover,
+    ActionName.CHECKPOINT_NODES: switchover.CheckpointNodes,
+    ActionName.PAUSE_POOLER: switchover.PausePooler,
+    ActionName.STOP_PRIMARY: switchover.StopPrimary,
+    ActionName.CHOOSE_SUCCESSOR: switchover.ChooseSuccessor,
+    ActionName.RESUME_POOLER: switchover.ResumePooler,
+    ActionName.DEMOTE_PRIMARY: switchover.DemotePrimary,
+    ActionName.RESTORE_REDUNDANCY: switchover.RestoreRedundancy,
+    ActionName.CLOSE_READS: restarting.CloseReads,
+    ActionName.RESTART_STANDBY: restarting.RestartStandby,
 }
 STEP_LIMIT_S = 60
 LONG_STEP_LIMIT_S = 240
 """For what moves a whole data directory, or waits until it has caught up."""
-LONG_STEPS = frozenset({ActionName.REJOIN_NODE, ActionName.AWAIT_STREAMING})
+LONG_STEPS = frozenset(
+    {
+        ActionName.REJOIN_NODE,
+        ActionName.AWAIT_STREAMING,
+        ActionName.CHECKPOINT_NODES,
+        ActionName.RESTART_STANDBY,
+    }
+)
 
 
 def shipped(

@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("runs", "A recovery: its steps, what became of them, every attempt."),
     "plan": ("plan", "What a recovery of a service would do now; changes nothing."),
     "recover": ("recover", "Look at a service and recover what has failed; --local needs no broker."),
+    "switchover": ("switchover", "Hand a healthy PostgreSQL primary's work to a standby, without loss."),
     "drill": ("drill", "Rehearse a disaster on the demo platform, measure it and judge it."),
     "approve": ("approve", "Say yes, or no, to a recovery that waits for a person."),
     "ack": ("ack", "Acknowledge an incident (I-7), or end a service's cool-downs; put back what is healthy."),

@@ -16,7 +16,7 @@ from ha_tasks.disaster_recovery.playbook_schema import MatchTable, PlaybookFile,
 from ha_tasks.disaster_recovery.playbooks import SHIPPED, Shelf, longest_s, step_id
 from ha_tasks.model.action import Traits
 from ha_tasks.model.fault import Fault, closest
-from ha_tasks.model.incident import IncidentKind
+from ha_tasks.model.incident import ORDERED, IncidentKind
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import ManagedBy, Platform, Service, ServiceKind
 
@@ -244,8 +244,8 @@ def _selector(file: Path, table: PlaybookFile, platform: Platform) -> Iterator[F
 
 def _objectives(file: Path, table: PlaybookFile, platform: Platform) -> Iterator[Finding]:
     """Time limits that add up to more than an objective: only drills show whether it is met."""
-    if table.match.incident == IncidentKind.STANDBY_DOWN:
-        return  # The service serves all the while: its objective does not run.
+    if table.match.incident in (IncidentKind.STANDBY_DOWN, *ORDERED):
+        return  # The service serves all the while, or a person waits: its objective does not run.
     longest = longest_s(table)
     for service in matched(table.match, platform):
         if longest > service.rto_s:

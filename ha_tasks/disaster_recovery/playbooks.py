@@ -39,7 +39,7 @@ LOOKUPS = ("incident.instance", "incident.service", "incident.kind")
 
 _Read: TypeAlias = tuple[PlaybookFile | None, Playbook | None, tuple[Fault, ...]]
 LOOKUP = re.compile(r"\$\{([^}]*)\}?")
-_OF_POSTGRES = (IncidentKind.PRIMARY_DOWN, IncidentKind.STANDBY_DOWN)
+_OF_POSTGRES = frozenset(IncidentKind) - {IncidentKind.INSTANCE_DOWN}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

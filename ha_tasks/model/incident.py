@@ -11,17 +11,23 @@ from ha_tasks.model.plain import Facts
 
 
 class IncidentKind(StrEnum):
-    """What failed; playbooks match on it."""
+    """What failed, or what a person has ordered; playbooks match on it."""
 
     INSTANCE_DOWN = "instance_down"
     PRIMARY_DOWN = "primary_down"
     STANDBY_DOWN = "standby_down"
     REPLICATION_FAULT = "replication_fault"
     """Something about a PostgreSQL cluster that serves, and would not after the next failure."""
+    SWITCHOVER_ORDERED = "switchover_ordered"
+    """No failure: its instance is the standby that is to take over."""
+    RESTART_ORDERED = "restart_ordered"
+    """No failure: its instance is the standby that is to be restarted."""
 
 
 TOLD = frozenset({IncidentKind.REPLICATION_FAULT})
 """Kinds that a person is told of and that nothing is done about automatically: no playbook matches them."""
+ORDERED = frozenset({IncidentKind.SWITCHOVER_ORDERED, IncidentKind.RESTART_ORDERED})
+"""Planned work: no incident is opened for it, its run has none."""
 
 
 class IncidentState(StrEnum):

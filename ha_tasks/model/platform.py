@@ -98,6 +98,17 @@ class PostgresSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolerSettings:
+    """The pgbouncers in front of a cluster. ``addresses``: ``host:port`` of each admin console; ``database``:
+    name of the cluster's entry in their ``[databases]``. The password is a name, resolved by bootstrap.
+    """
+
+    addresses: tuple[str, ...]
+    user: str
+    database: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """A protected service. ``rto_s`` and ``rpo_s`` are its objectives in seconds."""
 
@@ -107,6 +118,7 @@ class Service:
     routing: Routing | None = None
     check: Check = field(default_factory=Check)
     postgres: PostgresSettings | None = None
+    pooler: PoolerSettings | None = None
     depends_on: tuple[str, ...] = ()
     weight: float = 1.0
     """Share in system_availability_percentage: critical 4, high 2, normal 1, low 0.5."""

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from ha_tasks.model.platform import Instance, Service
+from ha_tasks.model.switchover import Transaction
 
 
 class PostgresControl(Protocol):
@@ -32,6 +33,12 @@ class PostgresControl(Protocol):
 
         They come back within 200 ms with the new settings.
         """
+        ...
+
+    def transactions(
+        self, service: Service, primary: Instance, older_than_s: float
+    ) -> tuple[Transaction, ...]:
+        """Transactions of clients that are under way there for longer than that, the oldest first."""
         ...
 
     def system_identifier(self, service: Service, node: Instance) -> str:

@@ -17,6 +17,7 @@ from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet, format_lsn
 from ha_tasks.model.platform import Service
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.host import DatabaseAgent
+from ha_tasks.ports.pooler import PoolerControl
 from ha_tasks.ports.postgres import PostgresControl
 from ha_tasks.ports.repositories import Clusters, WantedServers
 from ha_tasks.workflows.waiting import wait_until
@@ -33,6 +34,8 @@ class PostgresTools:
     router: TrafficRouter
     wanted: WantedServers
     clock: Clock
+    pooler: PoolerControl | None = None
+    """Of the connection poolers; None: there is none in the whole inventory."""
 
 
 def wait_for_set(

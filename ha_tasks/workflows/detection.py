@@ -114,7 +114,10 @@ class Detection:
             by_service.setdefault(verdict.target.service, []).append(verdict)
         for name, mine in by_service.items():
             self._keep_ledger(self._platform.services[name], mine)
-        opened = [self._open(v) for v in verdicts if v.state is VerdictState.FAILED]
+        planned = {name for name in by_service if self._starter.works_on(name)}
+        failed = [v for v in verdicts if v.state is VerdictState.FAILED]
+        # A node that planned work stops on purpose is no failure; its run has a deadline at each step.
+        opened = [self._open(v) for v in failed if v.target.service not in planned]
         self._close(verdicts)
         blind = {v.target.service for v in verdicts if v.state is VerdictState.BLIND}
         touched = {incident.id: incident for incident in opened}

@@ -26,6 +26,7 @@ from ha_tasks.ports.limits import Limits
 from ha_tasks.ports.repositories import Incidents, Journal, NewRun
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
 from ha_tasks.workflows.guard_facts import GuardFactsGatherer, gives_way
+from ha_tasks.workflows.planned_work import is_planned
 
 WAITING = (IncidentState.OPEN, IncidentState.BLOCKED, IncidentState.SUPPRESSED)
 """States in which an incident has no run and waits for one."""
@@ -132,6 +133,10 @@ class RunStarter:
             waited = (IncidentState.AWAITING_APPROVAL, IncidentState.ESCALATED)
             text = f"run {run.id} {why}"
             self._incidents.move(incident, IncidentState.OPEN, now, self._actor, text, only_from=waited)
+
+    def works_on(self, service: str) -> bool:
+        """True while planned work goes on there: what it stops on purpose has not failed."""
+        return any(run.plan.service == service and is_planned(run) for run in self._journal.active())
 
     def withdraw(self, incident: Incident, why: str) -> None:
         """The incident is over before anybody approved its run: it is resolved, the run called off."""

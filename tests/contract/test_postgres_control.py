@@ -13,6 +13,7 @@ import pytest
 from ha_tasks.adapters.postgres import SqlPostgresControl
 from ha_tasks.errors import ActionFailed, ServiceUnreachable, UsageError
 from ha_tasks.model.platform import Instance, Service
+from ha_tasks.model.switchover import Transaction
 from ha_tasks.ports.postgres import PostgresControl
 from tests.fakes.postgres import FakeNode, FakePostgresControl
 from tests.postgres_pair import PASSWORD, USER, PostgresPair, password, running_pair
@@ -200,3 +201,18 @@ def test_a_service_that_is_no_database_is_an_error_of_usage(real: Scene) -> None
 
     with pytest.raises(UsageError, match="db is no PostgreSQL service"):
         real.control.streaming(bare, real.primary)
+
+
+def test_a_transaction_is_named_only_once_it_is_old_enough(scene: Scene, pair: PostgresPair) -> None:
+    with psycopg.connect(pair.primary.dsn(), application_name="an old report") as connection:
+        connection.execute("SELECT 1")
+        if isinstance(scene.control, FakePostgresControl):
+            seen = Transaction(pid=7, user="app", application="an old report", age_s=0.3)
+            scene.control.nodes["pg1"].transactions.append(seen)
+        time.sleep(0.25)
+        old = scene.control.transactions(scene.service, scene.primary, 0.2)
+        older = scene.control.transactions(scene.service, scene.primary, 60.0)
+
+    assert [t.application for t in old] == ["an old report"]
+    assert old[0].age_s > 0.2
+    assert older == ()

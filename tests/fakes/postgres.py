@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ha_tasks.errors import ServiceUnreachable
 from ha_tasks.model.platform import Instance, Service
+from ha_tasks.model.switchover import Transaction
 
 
 @dataclass
@@ -19,6 +20,7 @@ class FakeNode:
     standbys: dict[str, int] = field(default_factory=dict)
     checkpoints: int = 0
     ended: list[str] = field(default_factory=list)
+    transactions: list[Transaction] = field(default_factory=list)
 
 
 class FakePostgresControl:
@@ -44,6 +46,12 @@ class FakePostgresControl:
 
     def end_walsenders(self, service: Service, primary: Instance, names: Collection[str]) -> None:
         self._asked(primary.name).ended += sorted(names)
+
+    def transactions(
+        self, service: Service, primary: Instance, older_than_s: float
+    ) -> tuple[Transaction, ...]:
+        found = [t for t in self._asked(primary.name).transactions if t.age_s > older_than_s]
+        return tuple(sorted(found, key=lambda t: -t.age_s))
 
     def system_identifier(self, service: Service, node: Instance) -> str:
         self._asked(node.name)

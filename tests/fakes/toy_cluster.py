@@ -20,6 +20,7 @@ from ha_tasks.errors import (
 from ha_tasks.model.cluster import Revoked
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Instance, Service
+from ha_tasks.model.switchover import Transaction
 from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
 
 
@@ -53,6 +54,7 @@ class ToyCluster:
         self.nodes |= {name: ToyNode(name, upstream=primary) for name in names}
         self.behind_entry: str | None = primary
         self.checkpoints = 0
+        self.long: list[Transaction] = []
 
     def commit(self, node: str) -> bool:
         """One commit there: True when it is acknowledged."""
@@ -200,6 +202,12 @@ class ToyCluster:
 
     def end_walsenders(self, service: Service, primary: Instance, names: Collection[str]) -> None:
         self._asked(primary.name).log.append(f"end_walsenders {', '.join(sorted(names))}")
+
+    def transactions(
+        self, service: Service, primary: Instance, older_than_s: float
+    ) -> tuple[Transaction, ...]:
+        self._asked(primary.name)
+        return tuple(t for t in self.long if t.age_s > older_than_s)
 
     def system_identifier(self, service: Service, node: Instance) -> str:
         self._asked(node.name)

@@ -25,6 +25,7 @@ from ha_tasks.model.cluster import (
 from ha_tasks.names import ActionName
 from ha_tasks.ports.action import Change, Difference, StepContext
 from ha_tasks.ports.host import NodeStatus
+from ha_tasks.workflows.actions.foresight_planned import PLANNED
 from ha_tasks.workflows.cluster_moves import PostgresTools
 
 Foresight: TypeAlias = Callable[[PostgresTools, StepContext], Difference]
@@ -280,5 +281,6 @@ FORESIGHT: Mapping[ActionName, Foresight] = MappingProxyType(
         ActionName.AWAIT_STREAMING: await_streaming,
         ActionName.WIDEN_SYNC_SET: widen_sync_set,
         ActionName.ROUTE_READS: route_reads,
+        **PLANNED,
     }
 )
