@@ -52,7 +52,6 @@ from ha_tasks.workflows.cluster_moves import PostgresTools
 from ha_tasks.workflows.detection import Detection
 from ha_tasks.workflows.guard_facts import GuardFactsGatherer, switched
 from ha_tasks.workflows.observation import Observer
-from ha_tasks.workflows.planned_work import PlannedWork
 from ha_tasks.workflows.reconcile import Reconciler
 from ha_tasks.workflows.recovery import DetectAndRecover, IncidentFollower
 from ha_tasks.workflows.revisions import RevisionWatch
@@ -183,8 +182,7 @@ class System:
         )
 
     @cached_property
-    def cluster_tools(self) -> PostgresTools:
-        """What is driven of a PostgreSQL cluster."""
+    def _cluster_tools(self) -> PostgresTools:
         return PostgresTools(
             clusters=self.store.clusters,
             agents=self.agents,
@@ -224,7 +222,7 @@ class System:
     @cached_property
     def actions(self) -> Actions:
         """Every action that a playbook may name."""
-        return actions(self._http_tools, self.cluster_tools, self._verify_tools, self.own_actions)
+        return actions(self._http_tools, self._cluster_tools, self._verify_tools, self.own_actions)
 
     @cached_property
     def follower(self) -> IncidentFollower:
@@ -282,21 +280,6 @@ class System:
         )
 
     @cached_property
-    def planned_work(self) -> PlannedWork:
-        """Where people order switchovers and restarts."""
-        return PlannedWork(
-            planner=self.planner,
-            guards=self.guards,
-            orchestrator=self.orchestrator,
-            incidents=self.store.incidents,
-            journal=self.store.journal,
-            ledger=self.store.ledger,
-            clock=self.clock,
-            held=self.store_watch.held,
-            standing=self.revision.standing,
-        )
-
-    @cached_property
     def approver(self) -> Approver:
         """A person's yes or no to a run that waits for it."""
         return Approver(
@@ -337,7 +320,7 @@ class System:
         reconciler = Reconciler(
             platform=self.platform,
             balancer=self.balancer,
-            tools=self.cluster_tools,
+            tools=self._cluster_tools,
             journal=self.store.journal,
             ledger=self.store.ledger,
             actor=self.actor,
@@ -374,7 +357,7 @@ class System:
     @cached_property
     def adopter(self) -> Adopter:
         """Takes a running cluster into care."""
-        return Adopter(tools=self.cluster_tools, journal=self.store.journal)
+        return Adopter(tools=self._cluster_tools, journal=self.store.journal)
 
     @cached_property
     def agent_memory(self) -> AgentMemory:
@@ -398,7 +381,7 @@ class System:
         """A person's word that this store may be acted on."""
         return StoreApproval(
             platform=self.platform,
-            tools=self.cluster_tools,
+            tools=self._cluster_tools,
             memory=self.agent_memory,
             watch=self.store_watch,
             identity=self.store.identity,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ha_tasks.bootstrap.planned import planned_work_of
 from ha_tasks.cli.lines import BAD, GOOD, WARN, Line, show, span
 from ha_tasks.cli.numbers import seconds
 from ha_tasks.cli.plan import service_of, shown
@@ -119,7 +120,7 @@ def carried_out(
     local: bool,
 ) -> Run:
     """The run at its end: driven here, or watched while workers take it through."""
-    run = system.planned_work.begin(ordered, verdicts)
+    run = planned_work_of(system).begin(ordered, verdicts)
     session.tell(f"run {run.id}: {run.plan.summary}")
     if not local:
         return watched(session, system.store.journal, system.clock, run, within_s)
@@ -192,8 +193,8 @@ def _announce(
 ) -> None:
     """Shows the plan where a person looks, and asks; Refused when it is not agreed to."""
     if dry_run or on_terminal(session):
-        plan = system.planned_work.plan(IncidentKind.SWITCHOVER_ORDERED, service.name, candidate)
-        subject = system.planned_work.subject(IncidentKind.SWITCHOVER_ORDERED, service.name, candidate)
+        work, kind = planned_work_of(system), IncidentKind.SWITCHOVER_ORDERED
+        plan, subject = work.plan(kind, service.name, candidate), work.subject(kind, service.name, candidate)
         content = shown(system, service, subject, plan)
         if dry_run:
             session.result(content, plan_lines)

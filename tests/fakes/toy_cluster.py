@@ -74,6 +74,10 @@ class ToyCluster:
         node = self.nodes[name]
         return node.running and not node.primary and node.upstream == upstream
 
+    def _hears(self, name: str) -> bool:
+        upstream = self.nodes.get(self.nodes[name].upstream or "")
+        return upstream is not None and upstream.running
+
     # the agents
 
     def status(self, node: str, *, timeout_s: float = 0.5) -> NodeStatus:
@@ -88,6 +92,7 @@ class ToyCluster:
             job={},
             timeline=toy.timeline,
             lsn=toy.lsn,
+            receiving=self._hears(node) if toy.running and not toy.primary else None,
             fence=toy.epoch[1],
         )
 
@@ -103,6 +108,8 @@ class ToyCluster:
 
     def follow(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 5.0) -> None:
         toy = self._command(node, by, f"follow {upstream}")
+        if not toy.running:
+            raise AgentRefused(f"{node}: no postmaster")
         if toy.promotion_begun is not None:
             raise AgentRefused(f"{node} has begun a promotion: it must rejoin")
         toy.upstream = upstream

@@ -341,7 +341,12 @@ def test_recoveries_that_run_are_counted_since_the_oldest():
 
     found = stage.scrape()
 
-    assert found["ha_recoveries_running"] == {("failover",): 0, ("restart",): 2, ("rejoin",): 0}
+    assert found["ha_recoveries_running"] == {
+        ("failover",): 0,
+        ("restart",): 2,
+        ("rejoin",): 0,
+        ("switchover",): 0,
+    }
     assert found["ha_recovery_oldest_start_timestamp_seconds"] == {("restart",): T0.timestamp()}
 
 
@@ -351,8 +356,18 @@ def test_recoveries_that_wait_for_a_person_do_not_count_as_running():
 
     found = stage.scrape()
 
-    assert found["ha_approvals_waiting"] == {("failover",): 0, ("restart",): 1, ("rejoin",): 0}
-    assert found["ha_recoveries_running"] == {("failover",): 0, ("restart",): 0, ("rejoin",): 0}
+    assert found["ha_approvals_waiting"] == {
+        ("failover",): 0,
+        ("restart",): 1,
+        ("rejoin",): 0,
+        ("switchover",): 0,
+    }
+    assert found["ha_recoveries_running"] == {
+        ("failover",): 0,
+        ("restart",): 0,
+        ("rejoin",): 0,
+        ("switchover",): 0,
+    }
 
 
 def test_those_who_ask_within_a_second_share_one_scrape():

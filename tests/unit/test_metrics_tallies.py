@@ -46,7 +46,12 @@ def test_a_label_that_is_missing_is_other():
 def test_the_count_is_0_before_the_first_event():
     found = read()
 
-    assert found["ha_recovery_failures_total"] == {("failover",): 0, ("restart",): 0, ("rejoin",): 0}
+    assert found["ha_recovery_failures_total"] == {
+        ("failover",): 0,
+        ("restart",): 0,
+        ("rejoin",): 0,
+        ("switchover",): 0,
+    }
     assert found["ha_recovery_blocked_total"] == {(guard.value,): 0 for guard in Guard}
     assert found["ha_failovers_total"]["db", "promoted"] == 0
     assert found["ha_balancer_drift_total"] == {("web",): 0, ("pg_write",): 0, ("pg_read",): 0}

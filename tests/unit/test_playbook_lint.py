@@ -226,6 +226,10 @@ def test_our_actions_declare_what_they_take_and_whether_they_can_be_undone():
         "revoke_standbys",
         "choose_candidate",
         "repoint_survivors",
+        "pause_pooler",
+        "stop_primary",
+        "choose_successor",
+        "close_reads",
     }
 
 

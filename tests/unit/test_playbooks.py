@@ -17,7 +17,7 @@ from ha_tasks.disaster_recovery.playbooks import (
 )
 from ha_tasks.errors import PlaybookError
 from ha_tasks.inventory import load
-from ha_tasks.model.incident import IncidentKind
+from ha_tasks.model.incident import ORDERED, IncidentKind
 from ha_tasks.model.platform import ServiceKind
 from ha_tasks.model.playbook import GuardSettings, Match, UndoPolicy, VerifySettings
 from ha_tasks.names import ActionName, RecoveryType
@@ -75,6 +75,24 @@ def test_the_shipped_playbooks_are_these():
             "widen_sync_set",
             "route_reads",
         ],
+        "postgres-restart": ["close_reads", "restart_standby", "await_streaming", "route_reads"],
+        "postgres-switchover": [
+            "check_switchover",
+            "checkpoint_nodes",
+            "open_epoch",
+            "pause_pooler",
+            "isolate_primary",
+            "stop_primary",
+            "revoke_standbys",
+            "choose_successor",
+            "repoint_survivors",
+            "promote_candidate",
+            "route_writes",
+            "resume_pooler",
+            "demote_primary",
+            "commit_primary",
+            "restore_redundancy",
+        ],
     }
 
 
@@ -95,10 +113,19 @@ def test_the_failover_has_one_point_of_no_return_and_everything_before_it_is_und
 
 
 def test_the_shipped_restart_and_rejoin_keep_what_they_did():
-    others = [p for p in load_playbooks() if p.recovery_type is not RecoveryType.FAILOVER]
+    kept = [p for p in load_playbooks() if p.name in ("http-instance", "postgres-rejoin")]
 
-    assert {s.undo for p in others for s in p.steps} == {UndoPolicy.KEEP}
-    assert not any(p.mitigates for p in others)
+    assert {s.undo for p in kept for s in p.steps} == {UndoPolicy.KEEP}
+    assert not any(p.mitigates for p in kept)
+
+
+def test_a_switchover_has_the_failovers_point_of_no_return_and_gives_all_back_before_it():
+    (switchover,) = [p for p in load_playbooks() if p.recovery_type is RecoveryType.SWITCHOVER]
+    kept = [s.action for s in switchover.steps if s.undo is UndoPolicy.KEEP]
+
+    assert [s.action for s in switchover.steps if s.point_of_no_return] == [ActionName.PROMOTE_CANDIDATE]
+    assert kept == [ActionName.CHECK_SWITCHOVER, ActionName.CHECKPOINT_NODES]
+    assert switchover.match.incident in ORDERED
 
 
 def test_a_file_becomes_a_playbook_with_the_defaults_of_the_model(tmp_path: Path):
@@ -235,7 +262,7 @@ def test_two_playbooks_for_the_same_incidents_are_an_error(tmp_path: Path):
 def test_a_priority_or_a_narrower_match_settles_a_tie(tmp_path: Path, change: tuple[str, str]):
     write(tmp_path, "mine", change)
 
-    assert len(load_playbooks([tmp_path])) == 4
+    assert len(load_playbooks([tmp_path])) == len(load_playbooks()) + 1
 
 
 def test_a_name_that_is_given_twice_is_an_error(tmp_path: Path):

@@ -77,14 +77,16 @@ class RepointSurvivors(PostgresAction):
         """They must stream by the time of the promotion, or the first commit waits for them."""
         by = self._authority(ctx, self._failing(ctx))
         chosen = ctx.outputs["choose_candidate"]
+        # A switchover between two nodes has the old primary acknowledge, which is stopped until later.
+        others = [node for node in chosen["survivors"] if node != ctx.outputs["open_epoch"]["primary"]]
         answers = side_by_side(
-            chosen["survivors"],
+            others,
             lambda node: self._tools.agents.follow(node, chosen["candidate"], by, timeout_s=3.0),
         )
         failed = [str(a) for a in answers.values() if isinstance(a, HaTasksError)]
         if failed:
             raise PassingFailure("; ".join(failed))
-        return {"following": chosen["candidate"], "nodes": chosen["survivors"]}
+        return {"following": chosen["candidate"], "nodes": others}
 
     def undo(self, ctx: StepContext) -> None:
         """Nothing of its own: undoing the revocation has everybody follow the primary again."""
