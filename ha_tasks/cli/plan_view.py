@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ha_tasks.cli.lines import BAD, DIM, GOOD, HEAD, WARN, Line, columns, span, style_of
 from ha_tasks.model.forecast import Forecast, Spread
 from ha_tasks.model.guards import PASSED, Refusal
-from ha_tasks.model.incident import Incident
+from ha_tasks.model.incident import ORDERED, Incident, IncidentKind
 from ha_tasks.model.plain import Json
 from ha_tasks.model.plan_hash import plan_changes, plan_hash
 from ha_tasks.model.platform import Service
@@ -113,6 +113,8 @@ def lines(content: Json) -> Iterator[Line]:
 
 def _head(content: Json) -> Iterator[Line]:
     about = f"for I-{content['incident']}" if content["incident"] else "for a failure that has not happened"
+    if content["kind"] in ORDERED:
+        about = "by order of a person"
     targets = ", ".join(content["targets"]) or "nothing"
     yield [(content["playbook"], HEAD), f" v{content['version']} {about}"]
     yield [f"{content['kind']} of {content['service']}, target {targets}"]
@@ -200,8 +202,18 @@ def _foot(content: Json) -> Iterator[Line]:
             yield [INDENT, ("only what is automatic: a person's `ha-tasks recover` passes it", DIM)]
     if not content["refusals"]:
         yield [("no guard would refuse it now", GOOD)]
+    if content["kind"] in ORDERED:
+        yield [("to run it: ", DIM), _order(content)]
+        return
     run = f"ha-tasks recover {content['service']} --plan {content['hash'][:SHORT]}"
     yield [("to run this plan and no other: ", DIM), run]
+
+
+def _order(content: Json) -> str:
+    """The command by which a person orders planned work."""
+    if content["kind"] == IncidentKind.SWITCHOVER_ORDERED:
+        return f"ha-tasks switchover {content['service']} --to {', '.join(content['targets'])}"
+    return f"ha-tasks rolling-restart {content['service']}"
 
 
 def short(content: Json) -> Iterator[Line]:

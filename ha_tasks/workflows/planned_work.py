@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
 from ha_tasks.errors import Refused
 from ha_tasks.model.guards import PASSED, Guard, refusal
-from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, incident_key
+from ha_tasks.model.incident import TOLD, Incident, IncidentKind, IncidentState, incident_key
 from ha_tasks.model.playbook import Plan
 from ha_tasks.model.revision import UNREVISED, Standing
 from ha_tasks.model.run import Run, RunState
@@ -116,7 +116,8 @@ class PlannedWork:
         if held is not None:
             raise Refused(held)
         for incident in self._incidents.current():
-            if incident.service == ordered.service and incident.holds_key and incident.state not in SETTLED:
+            mine = incident.service == ordered.service and incident.holds_key
+            if mine and incident.kind not in TOLD and incident.state not in SETTLED:
                 raise Refused(
                     f"I-{incident.id} is {incident.state}: {incident.summary}; mend that first: "
                     f"ha-tasks incidents {incident.id}"

@@ -112,7 +112,7 @@ def open_epoch(tools: PostgresTools, ctx: StepContext) -> Difference:
         after=f"{cluster.epoch + 1} failing",
     )
     output = {"epoch": cluster.epoch + 1, "primary": cluster.primary}
-    return Difference(text="leads the failover from here on", changes=(change,), output=output)
+    return Difference(text="this run leads from here on", changes=(change,), output=output)
 
 
 def isolate_primary(tools: PostgresTools, ctx: StepContext) -> Difference:
