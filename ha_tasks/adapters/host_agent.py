@@ -32,6 +32,7 @@ from ha_tasks.errors import (
 )
 from ha_tasks.model.cluster import Revoked
 from ha_tasks.model.plain import Json
+from ha_tasks.model.self_fence import Standing
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
 
@@ -72,6 +73,10 @@ class HostAgents:
         if known.get("history") is not None:
             known["history"] = tuple((int(timeline), int(lsn)) for timeline, lsn in known["history"])
         return NodeStatus(**known)
+
+    def tell(self, node: str, standing: Standing, *, timeout_s: float = 0.5) -> None:
+        """See ports.host. Idempotent."""
+        self._ask_node("POST", node, "/standing", asdict(standing), timeout_s)
 
     def fence(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> None:
         """See ports.host. Fenced, idempotent."""

@@ -28,13 +28,24 @@ SELECT r.standby::int,
             ELSE pg_current_wal_lsn() END - '0/0'::pg_lsn,
        coalesce(w.status = 'streaming'
                 AND w.last_msg_receipt_time > clock_timestamp() - interval '2 seconds', false)::int,
-       (w.pid IS NOT NULL AND w.status IS NULL)::int
+       (w.pid IS NOT NULL AND w.status IS NULL)::int,
+       s.waits, d.waits
   FROM (SELECT pg_is_in_recovery() AS standby) r
  CROSS JOIN pg_control_recovery() c
  CROSS JOIN pg_control_checkpoint() k
   LEFT JOIN pg_stat_wal_receiver w ON true
+  LEFT JOIN LATERAL (
+       SELECT pid || '@' || xact_start AS waits FROM pg_stat_activity
+        WHERE wait_event = 'SyncRep' AND xact_start IS NOT NULL ORDER BY query_start LIMIT 1) s ON true
+  LEFT JOIN LATERAL (
+       SELECT pid || '@' || xact_start AS waits FROM pg_stat_activity
+        WHERE (wait_event ~* '^wal(init)?(write|sync)$' AND wait_event_type IN ('IO', 'LWLock'))
+          AND xact_start IS NOT NULL ORDER BY query_start LIMIT 1) d ON true
 """
-"""A standby's control file names its timeline only since its last restart point, the receiver at once."""
+"""A standby's control file names its timeline only since its last restart point, the receiver at once.
+Wait events of the WAL are spelled WALSync, and WalSync since PostgreSQL 17; who waits for another that
+writes waits for the lock WALWrite.
+"""
 
 
 class PostgresProber:
@@ -85,7 +96,12 @@ class PostgresProber:
             status = self._agents.status(node, timeout_s=timeout_s)
         except HaTasksError:  # silence is a fact here, not an error: it is what None says
             return None
-        return {"postmaster": str(status.postmaster), "epoch": status.epoch}
+        return {
+            "postmaster": str(status.postmaster),
+            "epoch": status.epoch,
+            "stopped": status.stopped,
+            "unanswered_s": status.unanswered_s,
+        }
 
 
 def _with_word(outcome: ProbeOutcome, word: Future[Json | None]) -> ProbeOutcome:
@@ -93,7 +109,7 @@ def _with_word(outcome: ProbeOutcome, word: Future[Json | None]) -> ProbeOutcome
 
 
 def _judged(row: Row, user: str) -> Sight:
-    standby, timeline, lsn, receiving, hidden = (int(value or 0) for value in row)
+    standby, timeline, lsn, receiving, hidden = (int(value or 0) for value in row[:5])
     if hidden:  # "not receiving" would be a lie, and it is evidence against the primary
         detail = f"role {user} may not see pg_stat_wal_receiver: GRANT pg_read_all_stats TO {user}"
         return Sight(kind=OutcomeKind.ERROR, detail=detail)
@@ -102,5 +118,6 @@ def _judged(row: Row, user: str) -> Sight:
         "timeline": timeline,
         "lsn": lsn,
         "receiving": bool(receiving),
+        "waits": {name: wait for name, wait in zip(("sync", "wal"), row[5:], strict=True) if wait},
     }
     return Sight(facts=facts)

@@ -23,8 +23,8 @@ from ha_tasks.bootstrap import revisions
 from ha_tasks.bootstrap.actions import actions
 from ha_tasks.bootstrap.agents import host_agents
 from ha_tasks.bootstrap.homes import SERVED_STORE, actor_of, home_for
+from ha_tasks.bootstrap.observing import observer_of
 from ha_tasks.bootstrap.own_actions import Actions, OwnActions, own_actions
-from ha_tasks.bootstrap.standby import standby_of
 from ha_tasks.disaster_recovery.data_replication import DataReplication
 from ha_tasks.disaster_recovery.playbooks import load_playbooks
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
@@ -52,7 +52,6 @@ from ha_tasks.workflows.cluster_moves import PostgresTools
 from ha_tasks.workflows.detection import Detection
 from ha_tasks.workflows.guard_facts import GuardFactsGatherer, switched
 from ha_tasks.workflows.observation import Observer
-from ha_tasks.workflows.reconcile import Reconciler
 from ha_tasks.workflows.recovery import DetectAndRecover, IncidentFollower
 from ha_tasks.workflows.revisions import RevisionWatch
 from ha_tasks.workflows.situation import SituationReader
@@ -250,7 +249,7 @@ class System:
             leases=ThreadedLeaseKeeper(journal=journal, clock=self.clock, lease_s=lease_s),
             owner=f"{self.actor}/{os.getpid()}",
             settled=self.follower.settled,
-            stopped=self._stopped,
+            stopped=self.is_stopped,
             held=self.store_watch.held,
             boundary=crash_points(self._environ),
             standing=self.revision.standing,
@@ -258,7 +257,8 @@ class System:
             ticked=OutboxTicks(journal=journal, clock=self.clock).sent if self._lasting else None,
         )
 
-    def _stopped(self, service: str) -> bool:
+    def is_stopped(self, service: str) -> bool:
+        """True while a person keeps the automation from that service."""
         return switched(self.store.limits.switches(), STOP, service) is not None
 
     @cached_property
@@ -317,25 +317,7 @@ class System:
     @cached_property
     def observer(self) -> Observer:
         """The loops of a process that observes."""
-        reconciler = Reconciler(
-            platform=self.platform,
-            balancer=self.balancer,
-            tools=self._cluster_tools,
-            journal=self.store.journal,
-            ledger=self.store.ledger,
-            actor=self.actor,
-            stopped=self._stopped,
-            held=lambda: self.store_watch.held() or self.revision.problem(),
-        )
-        return Observer(
-            platform=self.platform,
-            detection=self.detection,
-            reconciler=reconciler,
-            clock=self.clock,
-            watch=self.store_watch.look,
-            witness=self.witness.look,
-            standby=standby_of(self).look,
-        )
+        return observer_of(self, self._cluster_tools)
 
     @cached_property
     def detect_and_recover(self) -> DetectAndRecover:

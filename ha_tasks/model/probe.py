@@ -32,8 +32,12 @@ class ProbeOutcome:
 
     ``vantage`` is ``host/process``; ``sent_at`` and ``known_at`` are aware UTC; ``rtt_s`` seconds.
     ``facts`` for PostgreSQL: ``in_recovery`` (bool), ``timeline`` (int), ``lsn`` (int, bytes),
-    ``receiving`` (bool: the WAL receiver heard from upstream within 2 s),
-    ``agent`` (None when silent, else {"postmaster": "running"|"exited"|"absent", "epoch": int}).
+    ``receiving`` (bool: the WAL receiver heard from upstream within 2 s), ``waits`` (transactions that
+    wait in their commit: ``sync`` for a synchronous standby, ``wal`` for the disk; each names the longest
+    one by pid and begin, and is missing when there is none),
+    ``agent`` (None when silent, else {"postmaster": "running"|"exited"|"absent", "epoch": int,
+    "stopped": ""|"the postmaster"|"every process", "unanswered_s": seconds since the agent itself was
+    last answered by a new session, or None}).
     """
 
     target: Target

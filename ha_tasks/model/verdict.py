@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from ha_tasks.model.evidence import Remedy
 from ha_tasks.model.probe import Target
 
 
@@ -30,3 +31,5 @@ class Verdict:
     failing_since: datetime | None = None
     score: float | None = None
     """Health from 0 (down) to 1 (healthy); None when unknown."""
+    remedy: Remedy = Remedy.NONE
+    """What the evidence about a PostgreSQL primary calls for; CHANGE_SET with SUSPECT: it serves reads."""

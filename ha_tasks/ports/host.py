@@ -13,6 +13,7 @@ from typing import Protocol
 
 from ha_tasks.model.cluster import Revoked
 from ha_tasks.model.plain import Json
+from ha_tasks.model.self_fence import Standing
 
 
 class Postmaster(StrEnum):
@@ -57,6 +58,18 @@ class NodeStatus:
     be had."""
     binary: str = ""
     """Version of the server program on its disk, like ``15.13``; empty when it is not to be had."""
+    stopped: str = ""
+    """Which of its processes the operating system shows as stopped (SIGSTOP): ``the postmaster``, ``every
+    process``, or none of these."""
+    unanswered_s: float | None = None
+    """How long ago the agent itself was last answered by a new session (an error text is an answer); None
+    while PostgreSQL does not run, or nobody has asked yet."""
+    self_fenced: str = ""
+    """Why the agent has ended its primary by itself; empty since PostgreSQL was started again."""
+    store_heard_s: float | None = None
+    """How long ago a controller that reads the store last spoke to it; None: never since its start."""
+    clock: float | None = None
+    """The wall clock of its host, seconds since 1970; None from an agent that does not tell."""
 
 
 class DatabaseAgent(Protocol):
@@ -64,6 +77,10 @@ class DatabaseAgent(Protocol):
 
     def status(self, node: str, *, timeout_s: float = 0.5) -> NodeStatus:
         """Reads only."""
+        ...
+
+    def tell(self, node: str, standing: Standing, *, timeout_s: float = 0.5) -> None:
+        """What the store says now. Nothing is commanded; by its absence the agent knows that nobody leads."""
         ...
 
     def fence(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> None:

@@ -48,3 +48,7 @@ class Limits(Protocol):
     def refused(self, incident: int, guard: str, detail: str, now: datetime) -> bool:
         """Records a refusal; the same guard again counts up. True when it is a new one."""
         ...
+
+    def last_refusal(self, incident: int) -> str | None:
+        """The guard that refused latest; None when none ever did."""
+        ...

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
-from ha_tasks.model.evidence import EvidenceKind, judge_primary
+from ha_tasks.model.evidence import Remedy, judge_primary
 from ha_tasks.model.platform import Service, ServiceKind
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome, Target
 from ha_tasks.model.verdict import Verdict, VerdictState
@@ -23,6 +23,12 @@ FAILED_OF_WINDOW = 3
 crash loop; 3 in a row at any vantage is right in 94.5 % and false in 7 % of healthy episodes."""
 REFUSED_IN_A_ROW = 2
 """A refused connection is an answer: nobody listens there. Two in a row leave time for a restart."""
+AHEAD = timedelta(seconds=1)
+"""How far the clocks of two observers may differ. What is stamped later than that comes from a clock that
+is wrong, or was wrong: it would stand as the newest word until the time it names."""
+MISSED = timedelta(seconds=1)
+"""A vantage that missed its own schedule by more was busy or paused: what it saw before is discarded,
+whoever judges."""
 NOT_FOLLOWING_FOR = timedelta(seconds=4)
 
 
@@ -50,26 +56,36 @@ class FailureDetector:
     ) -> tuple[Verdict, ...]:
         """One verdict per instance. ``primary`` is the recorded primary of a PostgreSQL service."""
         seen = self._by_instance(service, outcomes, now)
+        ahead = sorted({o.vantage for o in outcomes if o.sent_at > now + AHEAD})
+        return tuple(_with_clocks(v, ahead) for v in self._judged(service, primary, seen))
+
+    def _judged(
+        self,
+        service: Service,
+        primary: str | None,
+        seen: Mapping[str, Mapping[str, Sequence[ProbeOutcome]]],
+    ) -> list[Verdict]:
         if service.kind is ServiceKind.POSTGRES and primary is not None:
-            return tuple(
+            return [
                 self._primary(service, primary, seen)
                 if instance.name == primary
                 else self._standby(service, instance.name, primary, seen)
                 for instance in service.instances
-            )
-        return tuple(self._instance(service, i.name, seen[i.name]) for i in service.instances)
+            ]
+        return [self._instance(service, i.name, seen[i.name]) for i in service.instances]
 
     def _by_instance(
         self, service: Service, outcomes: Sequence[ProbeOutcome], now: datetime
     ) -> dict[str, dict[str, list[ProbeOutcome]]]:
-        """Outcomes by instance and fresh vantage, oldest first, the last ten of each."""
+        """Outcomes by instance and fresh vantage, oldest first."""
         fresh_after = now - timedelta(seconds=self._settings.fresh_s)
         grouped: dict[str, dict[str, list[ProbeOutcome]]] = {i.name: {} for i in service.instances}
         for outcome in sorted(outcomes, key=lambda o: o.sent_at):
-            if outcome.target.instance in grouped:
+            if outcome.target.instance in grouped and outcome.sent_at <= now + AHEAD:
                 grouped[outcome.target.instance].setdefault(outcome.vantage, []).append(outcome)
+        gap = timedelta(seconds=service.check.interval_s + service.check.timeout_s) + MISSED
         return {
-            name: {v: o[-WINDOW:] for v, o in by_vantage.items() if o[-1].sent_at >= fresh_after}
+            name: {v: _since_gap(o, gap) for v, o in by_vantage.items() if o[-1].sent_at >= fresh_after}
             for name, by_vantage in grouped.items()
         }
 
@@ -108,18 +124,20 @@ class FailureDetector:
             return blind
         standbys = [o[-1] for n, by in seen.items() if n != name for o in by.values()]
         evidence = judge_primary(seen[name], standbys, self._quorum(len(seen[name])))
+        remedy = evidence.kind.remedy
         state = VerdictState.HEALTHY
-        if evidence.kind is not EvidenceKind.NONE:
+        if remedy is Remedy.FAILOVER:
             state = VerdictState.FAILED
         elif evidence.since is not None or any(not o[-1].ok for o in seen[name].values()):
             state = VerdictState.SUSPECT
-        text = f"{evidence.kind}: {evidence.text}" if state is VerdictState.FAILED else evidence.text
+        text = evidence.text if remedy is Remedy.NONE else f"{evidence.kind}: {evidence.text}"
         return Verdict(
             target=target,
             state=state,
             evidence=text,
             vantages=tuple(seen[name]),
             failing_since=evidence.since,
+            remedy=remedy,
         )
 
     def _standby(
@@ -159,6 +177,20 @@ class FailureDetector:
         return verdict
 
 
+def _since_gap(outcomes: Sequence[ProbeOutcome], gap: timedelta) -> list[ProbeOutcome]:
+    """Those after the last pause that is longer than ``gap``."""
+    begins = [n for n, (a, b) in enumerate(pairwise(outcomes), 1) if b.sent_at - a.sent_at > gap]
+    return list(outcomes[begins[-1] :] if begins else outcomes)
+
+
+def _with_clocks(verdict: Verdict, ahead: Sequence[str]) -> Verdict:
+    """Too few vantages may mean a clock, which nobody would guess from their number."""
+    if verdict.state is not VerdictState.BLIND or not ahead:
+        return verdict
+    text = f"{verdict.evidence}; the clock of {', '.join(ahead)} is ahead of ours: look at NTP on both"
+    return replace(verdict, evidence=text)
+
+
 def _failing(outcomes: Sequence[ProbeOutcome]) -> str:
     """Why this vantage calls the target failed; empty when it does not."""
     last = outcomes[-1]
@@ -167,8 +199,9 @@ def _failing(outcomes: Sequence[ProbeOutcome]) -> str:
     tail = outcomes[-REFUSED_IN_A_ROW:]
     if len(tail) == REFUSED_IN_A_ROW and all(o.kind is OutcomeKind.REFUSED for o in tail):
         return "connection refused"
-    failures = sum(not o.ok for o in outcomes)
-    return f"{failures} of {len(outcomes)} probes failed" if failures >= FAILED_OF_WINDOW else ""
+    window = outcomes[-WINDOW:]
+    failures = sum(not o.ok for o in window)
+    return f"{failures} of {len(window)} probes failed" if failures >= FAILED_OF_WINDOW else ""
 
 
 def _verdict(

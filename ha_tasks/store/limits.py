@@ -116,6 +116,17 @@ class SqlLimits:
             counted = statement.on_conflict_do_update(index_elements=["incident", "guard"], set_=again)
             return connection.execute(counted.returning(refusal.c.times)).scalar_one() == 1
 
+    def last_refusal(self, incident: int) -> str | None:
+        """See the port."""
+        latest = (
+            select(refusal.c.guard)
+            .where(refusal.c.incident == incident)
+            .order_by(refusal.c.last_at.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            return connection.execute(latest).scalar()
+
 
 def _engaged_by(connection: Connection, name: str, scope: str) -> str | None:
     query = select(switches.c.actor).where(

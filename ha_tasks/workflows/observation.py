@@ -41,21 +41,30 @@ class Observer:
         watch: Callable[[], object] = lambda: None,
         witness: Callable[[], object] = lambda: None,
         standby: Callable[[], object] = lambda: None,
+        tell: Callable[[], object] = lambda: None,
+        in_place: Callable[[], object] = lambda: None,
     ) -> None:
         """``watch`` looks whether the store is to be trusted, every WATCH_EVERY_S; ``witness`` writes the
         head of the audit chain down, every EVERY_S; ``standby`` sees to runs while the broker is away,
-        every STANDBY_EVERY_S.
+        every STANDBY_EVERY_S; ``tell`` tells the agents what the store says, ``in_place`` starts crashed
+        primaries again whose failover is refused, both every EVERY_S.
         """
         self._services = list(platform.services.values())
         self._every_s = min((s.check.interval_s for s in self._services), default=0.5)
         self._detection = detection
         self._reconciler = reconciler
         self._clock = clock
-        self._watch = watch
-        self._witness = witness
-        self._standby = standby
+        self._beside_them = (
+            ("store-watch", WATCH_EVERY_S, watch),
+            ("witness", EVERY_S, witness),
+            ("standby", STANDBY_EVERY_S, standby),
+            ("standings", EVERY_S, tell),
+            ("in-place", EVERY_S, in_place),
+        )
         self._horizon: datetime | None = None
         self._broken: Exception | None = None
+        self._ahead_s: float | None = None
+        """By how much the wall clock was ahead of the monotonic one at the last look."""
 
     def run(self, ended: threading.Event) -> None:
         """Until ``ended`` is set; returns within a second after. Raises what no loop has expected."""
@@ -63,10 +72,8 @@ class Observer:
             threading.Thread(target=self._beside, args=(ended, every_s, work), name=name, daemon=True)
             for name, every_s, work in (
                 ("reconcile", EVERY_S, self._reconcile),
-                ("heartbeat", EVERY_S, self._heartbeat),
-                ("store-watch", WATCH_EVERY_S, self._look_at_the_store),
-                ("witness", EVERY_S, self._write_down),
-                ("standby", STANDBY_EVERY_S, self._stand_by),
+                ("heartbeat", EVERY_S, self._reconciler.heartbeats),
+                *self._beside_them,
             )
         ]
         for thread in others:
@@ -80,14 +87,21 @@ class Observer:
         begun = self._clock.monotonic()
         self._detection.look(services)
         longest = max(s.check.timeout_s for s in services)
-        if self._clock.monotonic() - begun > longest + LATE_S:
+        if self._clock.monotonic() - begun > longest + LATE_S or self._clock_jumped():
             self._discard()
-        self._detection.react(self._detection.judge(services, self._horizon))
+        verdicts = self._detection.judge(services, self._horizon)
+        if self._clock.monotonic() - begun > longest + 2 * LATE_S:
+            self._discard()  # it was paused while it judged: what it came to is about then, not about now
+            return
+        self._detection.react(verdicts)
 
-    def _beside(self, ended: threading.Event, every_s: float, work: Callable[[float], None]) -> None:
-        """A loop beside the observing one, which raises its error: half an observer would look alive."""
+    def _beside(self, ended: threading.Event, every_s: float, work: Callable[[], object]) -> None:
+        """A loop beside the observing one, which raises its error: half an observer would look alive.
+
+        It keeps nothing that grows old, so how late it is does not matter.
+        """
         try:
-            self._loop(ended, every_s, work)
+            self._loop(ended, every_s, lambda _late_s: work())
         except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to: _observe does it
             self._broken = error
 
@@ -98,30 +112,24 @@ class Observer:
             self._discard()
         self.observe(self._services)
 
+    def _clock_jumped(self) -> bool:
+        """The wall clock was set, or the machine slept: times of before and after do not go together."""
+        ahead_s = self._clock.now().timestamp() - self._clock.monotonic()
+        before_s, self._ahead_s = self._ahead_s, ahead_s
+        return before_s is not None and abs(ahead_s - before_s) > LATE_S
+
     def _discard(self) -> None:
         self._horizon = self._clock.now()
         log.warning("the observer missed its schedule by over %.0f s: what it saw is discarded", LATE_S)
 
-    def _reconcile(self, late_s: float) -> None:  # noqa: ARG002 - it keeps nothing that grows old
+    def _reconcile(self) -> None:
         try:
             self._reconciler.balancers()
         finally:
             # Who follows whom does not wait for a balancer that is away, or refuses.
             self._reconciler.clusters()
 
-    def _stand_by(self, late_s: float) -> None:  # noqa: ARG002 - as above
-        self._standby()
-
-    def _heartbeat(self, late_s: float) -> None:  # noqa: ARG002 - as above
-        self._reconciler.heartbeats()
-
-    def _look_at_the_store(self, late_s: float) -> None:  # noqa: ARG002 - as above
-        self._watch()
-
-    def _write_down(self, late_s: float) -> None:  # noqa: ARG002 - as above
-        self._witness()
-
-    def _loop(self, ended: threading.Event, every_s: float, work: Callable[[float], None]) -> None:
+    def _loop(self, ended: threading.Event, every_s: float, work: Callable[[float], object]) -> None:
         due = self._clock.monotonic()
         trouble = ""
         while not ended.is_set():

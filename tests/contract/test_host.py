@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ import pytest
 
 from ha_tasks.adapters.host_agent import HostAgents
 from ha_tasks.errors import AgentRefused, AgentUnreachable, PassingFailure, StaleAuthority
+from ha_tasks.model.self_fence import Standing
 from ha_tasks.ports.host import Authority, Postmaster
 from tests.fakes.host import FakeHostAgents
 from tests.integration.agent_nodes import nodes, unit_agent
@@ -105,7 +107,8 @@ def test_a_lower_authority_is_refused_and_changes_nothing(pair, epoch, fence):
         pair.agents.rejoin(pair.standby, pair.primary, lower, "late")
 
     after = pair.agents.status(pair.standby)
-    assert replace(after, lsn=None, receiving=None) == replace(before, lsn=None, receiving=None)
+    moving = {"lsn": None, "receiving": None, "clock": None}
+    assert replace(after, **moving) == replace(before, **moving)
 
 
 def test_a_revoked_standby_follows_nobody_until_it_is_told_to(pair):
@@ -282,3 +285,21 @@ def test_a_standby_is_restarted_once_per_key_and_a_primary_is_not(pair):
 
     assert (status.postmaster, status.in_recovery) == (Postmaster.RUNNING, True)
     assert status.upstream == pair.primary
+
+
+def test_what_the_store_says_is_heard_and_commands_nothing(pair):
+    before = pair.agents.status(pair.primary)
+    pair.agents.tell(pair.primary, Standing(epoch=pair.epoch, primary=pair.primary, steady=True))
+    after = pair.agents.status(pair.primary)
+
+    assert after.store_heard_s is not None
+    assert after.store_heard_s < 5.0
+    assert (after.epoch, after.fence) == (before.epoch, before.fence)
+    assert after.postmaster is Postmaster.RUNNING
+
+
+def test_a_status_tells_the_clock_and_that_new_sessions_are_had(pair):
+    status = pair.agents.status(pair.primary, timeout_s=2.0)
+
+    assert abs(status.clock - time.time()) < 5.0
+    assert (status.stopped, status.unanswered_s, status.self_fenced) == ("", 0.0, "")

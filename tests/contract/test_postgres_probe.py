@@ -78,6 +78,28 @@ def test_a_primary_and_its_standby_say_what_they_are(pair: PostgresPair) -> None
     assert (primary.facts["receiving"], standby.facts["receiving"]) == (False, True)
 
 
+def test_a_commit_that_no_standby_acknowledges_is_named_and_the_probe_is_answered(pair: PostgresPair) -> None:
+    before = look(pair, "pg1")[0].facts["waits"]
+    pair.primary.execute("CREATE TABLE IF NOT EXISTS hangs (n int)")
+    pair.primary.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    pair.primary.execute("SELECT pg_reload_conf()")
+    hanging = threading.Thread(target=pair.primary.execute, args=("INSERT INTO hangs VALUES (1)",))
+    try:
+        deadline = time.monotonic() + 5
+        hanging.start()
+        while not (first := look(pair, "pg1")[0]).facts["waits"]:
+            assert time.monotonic() < deadline
+        again = look(pair, "pg1")[0]
+    finally:
+        pair.primary.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        pair.primary.execute("SELECT pg_reload_conf()")
+        hanging.join(10)
+
+    assert before == {}
+    assert (first.kind, list(first.facts["waits"])) == (OutcomeKind.OK, ["sync"])
+    assert again.facts["waits"] == first.facts["waits"]
+
+
 def test_a_standby_that_has_heard_nothing_for_2_s_does_not_receive(pair: PostgresPair) -> None:
     with frozen(process(pair, "pg1", "walsender")):
         deadline = time.monotonic() + 4
@@ -214,7 +236,12 @@ class Agents:
             promotion_begun=None,
             upstream=None,
             job={},
+            stopped="the postmaster",
+            unanswered_s=3.5,
         )
+
+
+WORD = {"postmaster": "running", "epoch": 7, "stopped": "the postmaster", "unanswered_s": 3.5}
 
 
 def test_the_agent_s_word_stands_beside_the_outcome_and_silence_is_none(pair: PostgresPair) -> None:
@@ -224,7 +251,7 @@ def test_the_agent_s_word_stands_beside_the_outcome_and_silence_is_none(pair: Po
 
     outcomes = prober(agents).probe(pair.service, instances)  # type: ignore[arg-type]
 
-    assert [o.facts["agent"] for o in outcomes] == [{"postmaster": "running", "epoch": 7}, None, None]
+    assert [o.facts["agent"] for o in outcomes] == [WORD, None, None]
     assert sorted(agents.asked) == [("pg1", 0.4), ("pg2", 0.4), ("pg3", 0.4)]
 
 
@@ -234,4 +261,4 @@ def test_the_agent_is_heard_when_the_server_is_not(pair: PostgresPair) -> None:
     (outcome,) = prober(Agents()).probe(pair.service, [node])  # type: ignore[arg-type]
 
     assert outcome.kind is OutcomeKind.REFUSED
-    assert outcome.facts == {"agent": {"postmaster": "running", "epoch": 7}}
+    assert outcome.facts == {"agent": WORD}

@@ -67,6 +67,18 @@ def test_a_refusal_is_new_once_per_incident_and_guard(store: AnyStore):
     assert new == [True, False, True, True]
 
 
+def test_the_guard_that_refused_latest_is_known(store: AnyStore):
+    incident = opened(store.incidents).id
+    before = store.limits.last_refusal(incident)
+    said = []
+    for second, guard in enumerate(["cool_down", "maintenance", "cool_down"]):
+        store.limits.refused(incident, guard, "no", at(second))
+        said.append(store.limits.last_refusal(incident))
+
+    assert before is None
+    assert said == ["cool_down", "maintenance", "cool_down"]
+
+
 CLUSTER = Cluster(
     name="db",
     epoch=1,

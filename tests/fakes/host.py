@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from ha_tasks.errors import AgentRefused, AgentUnreachable, PassingFailure, StaleAuthority
 from ha_tasks.model.cluster import Revoked
 from ha_tasks.model.plain import Json
+from ha_tasks.model.self_fence import Standing
 from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
 
 SEGMENT = 16 * 1024 * 1024
@@ -31,6 +33,8 @@ class FakeNode:
     restarted: str = ""
     history: tuple[tuple[int, int], ...] = ()
     binary: str = "18.1"
+    told: list[Standing] = field(default_factory=list)
+    self_fenced: str = ""
 
     @property
     def runs(self) -> bool:
@@ -66,7 +70,14 @@ class FakeHostAgents:
             fence=it.highest[1],
             history=it.history,
             binary=it.binary,
+            unanswered_s=0.0 if it.runs else None,
+            self_fenced=it.self_fenced,
+            store_heard_s=0.0 if it.told else None,
+            clock=time.time(),
         )
+
+    def tell(self, node: str, standing: Standing, *, timeout_s: float = 0.5) -> None:
+        self._agent(node).told.append(standing)
 
     def fence(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> None:
         it = self._command(node, by, "fence")

@@ -22,6 +22,7 @@ class FakeLimits:
         self.cooldowns: dict[tuple[str, str], CoolDown] = {}
         self.engaged: dict[tuple[str, str], Switch] = {}
         self.refusals: dict[tuple[int, str], int] = {}
+        self.latest: dict[int, str] = {}
 
     @one_at_a_time
     def cool(self, scope: str, playbook: str, until: datetime, *, length_s: float | None = None) -> None:
@@ -70,4 +71,9 @@ class FakeLimits:
     def refused(self, incident: int, guard: str, detail: str, now: datetime) -> bool:
         times = self.refusals.get((incident, guard), 0) + 1
         self.refusals[incident, guard] = times
+        self.latest[incident] = guard
         return times == 1
+
+    @one_at_a_time
+    def last_refusal(self, incident: int) -> str | None:
+        return self.latest.get(incident)

@@ -17,7 +17,7 @@ from ha_tasks.adapters.postgres_session import Login, Session
 from ha_tasks.errors import AgentRefused, AgentUnreachable, ServiceUnreachable, StaleAuthority
 from ha_tasks.model.plain import Json
 from ha_tasks.ports.host import Authority, Postmaster
-from tests.integration.agent_nodes import PASSWORD, Node, Nodes, nodes, wait_until
+from tests.integration.agent_nodes import PASSWORD, Node, Nodes, nodes, thaw, wait_until
 from workers.agent import processes
 
 NAMES = ("pg1", "pg2", "pg3")
@@ -162,8 +162,28 @@ def test_a_frozen_server_is_reported_and_fenced(cluster):
     cluster.agents.fence(cluster.first.name, cluster.by)
 
     assert (status.postmaster, status.in_recovery) == (Postmaster.RUNNING, None)
+    assert status.stopped == "every process"
     assert took_s < 1.0
     assert not cluster.first.tree()
+
+
+def test_a_frozen_postmaster_is_named_while_old_sessions_go_on(cluster):
+    postmaster = cluster.primary.postmaster()
+
+    def status():
+        return cluster.agents.status(cluster.primary.name, timeout_s=2.0)
+
+    wait_until(lambda: status().unanswered_s is not None)
+    os.kill(postmaster, signal.SIGSTOP)
+    try:
+        wait_until(lambda: (status().unanswered_s or 0.0) > 1.5)
+        frozen = status()
+    finally:
+        thaw(postmaster)
+    wait_until(lambda: status().unanswered_s == 0.0)
+
+    assert (frozen.postmaster, frozen.in_recovery) == (Postmaster.RUNNING, None)
+    assert (frozen.stopped, status().stopped) == ("the postmaster", "")
 
 
 def test_postgres_outlives_its_agent_and_the_ledger_outlives_both(cluster):

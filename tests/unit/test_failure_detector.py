@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ha_tasks.model.evidence import Remedy
 from ha_tasks.model.probe import OutcomeKind
 from ha_tasks.model.verdict import VerdictState
 from ha_tasks.recovery.failure_detector import DetectorSettings, FailureDetector
@@ -165,3 +166,57 @@ def test_without_a_recorded_primary_nodes_are_judged_as_plain_instances():
     outcomes = seen({"h1/a": [REFUSED] * 2, "h2/b": [REFUSED] * 2}, "pg1", "db")
 
     assert verdict_of("pg1", outcomes, 1, database()).state is VerdictState.FAILED
+
+
+def silent_primary(sent, now, vantages=("h1/a", "h2/b")):
+    """No answer to probes sent at these seconds, and standbys that hear nothing now."""
+    outcomes = [outcome("pg1", when, TIMEOUT, vantage=v, agent=None) for v in vantages for when in sent]
+    for node in ("pg2", "pg3"):
+        outcomes += [
+            outcome(node, now - 0.5, OK, vantage=v, in_recovery=True, receiving=False) for v in vantages
+        ]
+    return verdict_of("pg1", outcomes, now, database(), "pg1")
+
+
+def test_silence_is_counted_over_the_probes_that_were_really_sent():
+    assert silent_primary([n * 0.5 for n in range(7)], 3.5).state is VerdictState.FAILED
+
+
+def test_observers_that_were_paused_do_not_take_their_pause_for_silence():
+    """A host that sleeps for 10 s: a probe before it, one after it. Two are no 10 s of silence."""
+    verdict = silent_primary([0.0, 10.0], 10.5)
+
+    assert verdict.state is VerdictState.SUSPECT
+    assert verdict.failing_since == at(10.0)
+
+
+def test_a_clock_that_was_ahead_does_not_speak_for_the_future():
+    """It was set back by a minute: what it stamped before would be the newest word for that minute."""
+    old = [outcome("pg1", 60 + n * 0.5, REFUSED, vantage=v) for v in ("h1/a", "h2/b") for n in range(4)]
+    new = [outcome("pg1", n * 0.5, OK, vantage=v) for v in ("h1/a", "h2/b") for n in range(4)]
+
+    assert verdict_of("pg1", old + new, 2, database(), "pg1").state is VerdictState.HEALTHY
+
+
+def test_a_vantage_whose_clock_is_ahead_is_named_when_it_is_missed():
+    ahead = [outcome("pg1", 60 + n * 0.5, OK, vantage="h2/b") for n in range(4)]
+    well = [outcome("pg1", n * 0.5, OK, vantage="h1/a") for n in range(4)]
+
+    verdict = verdict_of("pg1", ahead + well, 2, database(), "pg1")
+
+    assert verdict.state is VerdictState.BLIND
+    assert "the clock of h2/b is ahead of ours" in verdict.evidence
+
+
+def test_a_hanging_set_is_no_death_and_says_what_it_calls_for():
+    outcomes = [
+        outcome("pg1", n * 0.5, OK, vantage=v, in_recovery=False, waits={"sync": "17@t"}, lsn=n)
+        for v in ("h1/a", "h2/b")
+        for n in range(21)
+    ]
+
+    verdict = verdict_of("pg1", outcomes, 10.5, database(), "pg1")
+
+    assert (verdict.state, verdict.remedy) == (VerdictState.SUSPECT, Remedy.CHANGE_SET)
+    assert verdict.evidence.startswith("E5 (set): a commit hangs for 10 s")
+    assert verdict.failing_since == at(0)

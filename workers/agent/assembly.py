@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ha_tasks.errors import AlreadyRunning, StartFailed
 from workers.agent.commands import DatabaseCommands
-from workers.agent.config import AgentConfig, PostgresConfig
+from workers.agent.config import AgentConfig
 from workers.agent.instance import Instance
 from workers.agent.jobs import Jobs
 from workers.agent.ledger import Ledger
@@ -19,6 +19,7 @@ from workers.agent.routes import Routes
 from workers.agent.server import AgentServer
 from workers.agent.sql import warm_up
 from workers.agent.units import Units
+from workers.agent.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ class Agent:
         config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _take(config.state_dir / "lock")
         units = Units(config.units, config.state_dir)
-        database = _database(config.postgres, config.state_dir) if config.postgres else None
+        self._ended = threading.Event()
+        database = _database(config, self._ended)
         node = config.postgres.node if config.postgres else ""
         routes = Routes(host=config.host, node=node, database=database, units=units, allow=config.allow)
         try:
@@ -59,16 +61,22 @@ class Agent:
 
     def stop(self) -> None:
         """Ends ``serve``. What the agent started runs on."""
+        self._ended.set()
         self._server.shutdown()
 
 
-def _database(config: PostgresConfig, state_dir: Path) -> DatabaseCommands:
+def _database(config: AgentConfig, ended: threading.Event) -> DatabaseCommands | None:
+    node, state_dir = config.postgres, config.state_dir
+    if node is None:
+        return None
     ledger = Ledger(state_dir / "ledger.json")
-    instance = Instance(config, Memory(state_dir / "node.json"))
-    jobs = Jobs(state_dir / "jobs", ledger, timeout_s=config.job_timeout_s)
+    instance = Instance(node, Memory(state_dir / "node.json"))
+    jobs = Jobs(state_dir / "jobs", ledger, timeout_s=node.job_timeout_s)
     if instance.postmaster.adopt():
-        log.info("PostgreSQL of %s runs already, pid %s", config.node, instance.postmaster.pid)
-    return DatabaseCommands(instance, ledger, jobs)
+        log.info("PostgreSQL of %s runs already, pid %s", node.node, instance.postmaster.pid)
+    watch = Watch(instance, obeyed=lambda: ledger.highest.epoch, may_fence="fence" in config.allow)
+    threading.Thread(target=watch.run, args=(ended,), name="watch", daemon=True).start()
+    return DatabaseCommands(instance, ledger, jobs, watch)
 
 
 def _take(path: Path) -> int:

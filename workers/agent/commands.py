@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
 from ha_tasks.errors import ActionFailed, AgentRefused, ServiceUnreachable
 from ha_tasks.model.plain import Json
+from ha_tasks.model.self_fence import Standing
 from ha_tasks.ports.host import Authority, NodeStatus
 from workers.agent.instance import Instance, Position, Seen, checked_sync_setting
 from workers.agent.jobs import Jobs
@@ -17,6 +19,7 @@ from workers.agent.planned import Planned
 from workers.agent.receiving import Receiving
 from workers.agent.rejoin import Rejoin
 from workers.agent.warrant import Warrant
+from workers.agent.watch import Watch
 
 _STATUS_S = 0.35
 """How long a status waits for a server that may be frozen."""
@@ -28,8 +31,9 @@ class DatabaseCommands:
     Fence and revoke do not wait for others: they call them off.
     """
 
-    def __init__(self, instance: Instance, ledger: Ledger, jobs: Jobs) -> None:
+    def __init__(self, instance: Instance, ledger: Ledger, jobs: Jobs, watch: Watch) -> None:
         self._instance = instance
+        self._watch = watch
         self._ledger = ledger
         self._jobs = jobs
         self._receiving = Receiving(instance)
@@ -54,7 +58,17 @@ class DatabaseCommands:
             fence=self._ledger.highest.fence,
             history=None if timeline is None else self._instance.history(timeline),
             binary=self._instance.binary.version(),
+            stopped="" if seen else self._instance.postmaster.stopped(),
+            unanswered_s=0.0 if seen else self._watch.unanswered_s,
+            self_fenced=remembered.self_fenced,
+            store_heard_s=self._watch.heard_s,
+            clock=time.time(),
         )
+
+    def hear(self, standing: Standing) -> Json:
+        """Who the store says is the primary. Commands nothing; the agent's own rules remember it."""
+        self._watch.hear(standing)
+        return {}
 
     def fence(self, by: Authority, timeout_s: float) -> Json:
         """SIGKILL for every process of PGDATA. Waits for nobody's turn."""

@@ -132,6 +132,7 @@ class Instance:
 
     def launch(self) -> None:
         """Starts the postmaster; returns at once. Without effect while it runs."""
+        self.memory.note(self_fenced="")
         conf = self.config.conf_dir / "postgresql.conf"
         command = [self.program("postgres"), "-D", str(self.config.data_dir), "-c", f"config_file={conf}"]
         self.postmaster.spawn([*self.config.run_as, *command], log=self.config.log)

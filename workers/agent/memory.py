@@ -20,6 +20,8 @@ class Remembered:
     """``primary_conninfo`` as it was before the last revocation."""
     received_timeline: int | None = None
     """Timeline of what was received last, seen before the receiver was ended."""
+    self_fenced: str = ""
+    """Why the agent ended its primary by itself; empty since it was started again."""
     unsound: str = ""
     """Why PGDATA must not be started: a rewind was begun and did not end."""
     restarted: str = ""

@@ -102,6 +102,14 @@ class Postmaster:
         """True while its lock file says that it shuts down, which cannot be called back."""
         return self._says() == "stopping"
 
+    def stopped(self) -> str:
+        """Which processes a signal keeps from running: ``the postmaster``, ``every process``, or ``""``."""
+        pid = self._pid
+        if pid is None or not processes.is_stopped(pid):
+            return ""
+        everybody = all(map(processes.is_stopped, processes.holders(self._data_dir)))
+        return "every process" if everybody else "the postmaster"
+
     def children(self) -> frozenset[int]:
         """Pids of the postmaster's own children."""
         return frozenset(p for p in processes.holders(self._data_dir) if processes.parent(p) == self._pid)

@@ -64,6 +64,12 @@ def start_ticks(pid: int) -> int | None:
     return None if fields is None or fields[0] in {"Z", "X"} else int(fields[19])
 
 
+def is_stopped(pid: int) -> bool:
+    """True while a signal (SIGSTOP) keeps it from running; a debugger's stop is another one."""
+    fields = _stat(pid)
+    return fields is not None and fields[0] == "T"
+
+
 def parent(pid: int) -> int | None:
     """Pid of the parent; None when the process is gone."""
     fields = _stat(pid)

@@ -10,10 +10,11 @@ from urllib.parse import unquote
 
 from ha_tasks.errors import AgentRefused, HaTasksError, UsageError
 from ha_tasks.model.plain import Json
+from ha_tasks.model.self_fence import Standing
 from ha_tasks.ports.host import Authority
 from workers.agent.commands import DatabaseCommands
 from workers.agent.units import Units
-from workers.agent.verbs import NODE_VERBS, UNIT_VERB, VERBS
+from workers.agent.verbs import NODE_VERBS, STANDING, UNIT_VERB, VERBS
 
 _NODE = re.compile(r"/v1/nodes/([^/]+)(?:/([^/]+)(?:/([^/]+))?)?")
 _UNIT = re.compile(r"/v1/hosts/([^/]+)/units/([^/]+)(/restart)?")
@@ -58,6 +59,8 @@ class Routes:
         node, unit = _NODE.fullmatch(path), _UNIT.fullmatch(path)
         if node and method == "GET":
             return self._read_node(*map(_plain, node.groups()))
+        if node and method == "POST" and node[2] == STANDING and not node[3]:
+            return self._hear(_plain(node[1]), _object(body))
         if node and method == "POST" and not node[3]:
             return self._command(_plain(node[1]), _plain(node[2]), _object(body))
         if unit and method == ("POST" if unit[3] else "GET"):
@@ -81,6 +84,14 @@ class Routes:
         _nothing_else(body)
         do: Callable[..., Json] = getattr(database, verb)
         return do(by, timeout_s, **arguments)
+
+    def _hear(self, node: str, body: Json) -> Json:
+        database = self._database_of(node)
+        standing = Standing(
+            epoch=_whole(body, "epoch"), primary=_text(body, "primary"), steady=_truth(body, "steady")
+        )
+        _nothing_else(body)
+        return database.hear(standing)
 
     def _do_unit(self, host: str, unit: str, restart: Json | None) -> Json:
         if host != self._host:
@@ -134,6 +145,13 @@ def _whole(body: Json, name: str) -> int:
     value = body.pop(name, None)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise AgentRefused(f"{name} must be a whole number, not {value!r}")
+    return value
+
+
+def _truth(body: Json, name: str) -> bool:
+    value = body.pop(name, None)
+    if not isinstance(value, bool):
+        raise AgentRefused(f"{name} must be true or false, not {value!r}")
     return value
 
 

@@ -6,6 +6,8 @@ from typing import TypeAlias
 
 from ha_tasks.adapters.clock import SystemClock
 from ha_tasks.adapters.deadline import Deadline
+from ha_tasks.errors import ServiceUnreachable
+from ha_tasks.model.probe import OutcomeKind
 
 Row: TypeAlias = tuple[str | None, ...]
 
@@ -41,6 +43,13 @@ class Sql:
     def value(self, sql: str, *parameters: str, timeout_s: float = 2.0) -> str | None:
         """The first value of the first row."""
         return self.row(sql, *parameters, timeout_s=timeout_s)[0]
+
+
+def is_answer(error: ServiceUnreachable) -> bool:
+    """True when the server itself said no (too many clients, starting up): it takes sessions."""
+    from ha_tasks.adapters.postgres_session import SessionFailed
+
+    return isinstance(error, SessionFailed) and error.kind is OutcomeKind.ERROR
 
 
 def warm_up() -> None:

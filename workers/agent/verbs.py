@@ -20,4 +20,7 @@ NODE_VERBS: Mapping[str, tuple[str, ...]] = {
 """Verbs of a node and their arguments, all strings, besides epoch, fence and timeout_s."""
 UNIT_VERB = "restart"
 """Of a unit; its arguments are key and fence, besides timeout_s."""
+STANDING = "standing"
+"""What the store says, told to a node's agent: no command, and not to be allowed or refused. Its arguments
+are epoch, primary and steady."""
 VERBS = frozenset({*NODE_VERBS, UNIT_VERB})

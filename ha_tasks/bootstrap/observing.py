@@ -1,0 +1,58 @@
+"""The observer of a process, put together: what it looks at, and what it keeps as recorded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ha_tasks.bootstrap.standby import standby_of
+from ha_tasks.workflows.cluster_moves import PostgresTools
+from ha_tasks.workflows.in_place import InPlace
+from ha_tasks.workflows.observation import Observer
+from ha_tasks.workflows.reconcile import Reconciler
+from ha_tasks.workflows.standings import Standings
+
+if TYPE_CHECKING:
+    from ha_tasks.bootstrap.system import System
+
+
+def observer_of(system: System, tools: PostgresTools) -> Observer:
+    """The loops of a process that observes."""
+
+    def held() -> str | None:
+        return system.store_watch.held() or system.revision.problem()
+
+    reconciler = Reconciler(
+        platform=system.platform,
+        balancer=system.balancer,
+        tools=tools,
+        journal=system.store.journal,
+        ledger=system.store.ledger,
+        actor=system.actor,
+        stopped=system.is_stopped,
+        held=held,
+    )
+    standings = Standings(
+        platform=system.platform, clusters=system.store.clusters, agents=system.agents, held=held
+    )
+    in_place = InPlace(
+        platform=system.platform,
+        clusters=system.store.clusters,
+        agents=system.agents,
+        incidents=system.store.incidents,
+        limits=system.store.limits,
+        journal=system.store.journal,
+        clock=system.clock,
+        actor=system.actor,
+        held=held,
+    )
+    return Observer(
+        platform=system.platform,
+        detection=system.detection,
+        reconciler=reconciler,
+        clock=system.clock,
+        watch=system.store_watch.look,
+        witness=system.witness.look,
+        standby=standby_of(system).look,
+        tell=standings.tell,
+        in_place=in_place.look,
+    )
