@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqServe
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell that runs `make test &` has it ignore Ctrl-C, and whatever it starts would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[UNTESTED] = {}
     config.stash[SLOW] = {}
 

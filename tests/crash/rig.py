@@ -163,6 +163,7 @@ class Rig:
         self.ports = {name: free_port() for name in names}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._postgres: PostgresServer | None = None
+        self.nursery = Nursery(self.home, self.environment)
 
     # what it is made of
 
@@ -175,7 +176,6 @@ class Rig:
             self.start_server(name)
         wanted = {("web", name): ServerState.MAINT if name == "web3" else ServerState.READY for name in WEB}
         self.system.store.wanted.want(wanted, "the trials begin", self.system.clock.now())
-        self.nursery = Nursery(self.home, self.environment)
         self.heal()
         eventually(lambda: self.rotation()["web2"], 10, "the balancer finds web2 up")
 
