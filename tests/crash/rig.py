@@ -163,7 +163,7 @@ class Rig:
         self.ports = {name: free_port() for name in names}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._postgres: PostgresServer | None = None
-        self.nursery = Nursery(self.home, self.environment)
+        self.nursery: Nursery | None = None
 
     # what it is made of
 
@@ -176,6 +176,7 @@ class Rig:
             self.start_server(name)
         wanted = {("web", name): ServerState.MAINT if name == "web3" else ServerState.READY for name in WEB}
         self.system.store.wanted.want(wanted, "the trials begin", self.system.clock.now())
+        self.nursery = Nursery(self.home, self.environment)
         self.heal()
         eventually(lambda: self.rotation()["web2"], 10, "the balancer finds web2 up")
 
@@ -184,7 +185,8 @@ class Rig:
             for pid in self._family(name):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        self.nursery.close()
+        if self.nursery is not None:
+            self.nursery.close()
         for process in self._children.values():
             process.send_signal(signal.SIGCONT)
             process.kill()
