@@ -21,6 +21,7 @@ SERVERS: dict[str, tuple[str, str]] = {
     "openssl": ("openssl", "openssl"),
     "postgresql": ("postgresql", "/usr/bin/pg_lsclusters"),
     "redis-server": ("redis-server", "redis-server"),
+    "pgbouncer": ("pgbouncer", "/usr/sbin/pgbouncer"),
     "rabbitmq": ("rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server"),
     "etcd": ("etcd-server", "etcd"),
 }

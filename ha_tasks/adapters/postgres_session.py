@@ -85,13 +85,28 @@ class SessionFailed(ServiceUnreachable):
 
 
 class Session:
-    """A session in autocommit. ``warnings`` are the SQLSTATEs of the notices of the last statement."""
+    """A session in autocommit. ``warnings`` are the SQLSTATEs of the notices of the last statement, and
+    ``columns`` the names of its rows' values.
+    """
 
-    def __init__(self, address: str, login: Login, *, within: Deadline, statement_timeout_s: float) -> None:
-        """Connects, or raises SessionFailed, by the deadline; looking up a name is not bounded by it."""
+    def __init__(
+        self,
+        address: str,
+        login: Login,
+        *,
+        within: Deadline,
+        statement_timeout_s: float,
+        console: bool = False,
+    ) -> None:
+        """Connects, or raises SessionFailed, by the deadline; looking up a name is not bounded by it.
+
+        ``console``: of pgbouncer, which knows plain statements only, and no settings.
+        """
         self.warnings: list[str] = []
+        self.columns: tuple[str, ...] = ()
         self._closed = False
-        self._connection = _connect(_conninfo(address, login, statement_timeout_s), within)
+        self._console = console
+        self._connection = _connect(_conninfo(address, login, statement_timeout_s, console), within)
         self._connection.nonblocking = 1
         self._connection.notice_handler = self._notice
 
@@ -118,13 +133,18 @@ class Session:
         self.warnings.clear()
         try:
             self._send(sql, parameters, within)
-            return _rows(self._results(within))
+            results = self._results(within)
+            self.columns = _columns(results)
+            return _rows(results)
         except (TimeoutError, psycopg.Error) as error:
             self.close()
             raise SessionFailed(OutcomeKind.TIMEOUT, _first_line(str(error))) from error
 
     def _send(self, sql: str, parameters: tuple[str, ...], deadline: Deadline) -> None:
-        self._connection.send_query_params(sql.encode(), [p.encode() for p in parameters])
+        if self._console:
+            self._connection.send_query(sql.encode())
+        else:
+            self._connection.send_query_params(sql.encode(), [p.encode() for p in parameters])
         while self._connection.flush():
             if _wait(self._connection.socket, select.POLLIN | select.POLLOUT, deadline) & select.POLLIN:
                 self._connection.consume_input()
@@ -151,7 +171,7 @@ class Session:
         self.warnings.append((result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode())
 
 
-def _conninfo(address: str, login: Login, statement_timeout_s: float) -> str:
+def _conninfo(address: str, login: Login, statement_timeout_s: float, console: bool) -> str:
     host, port = parse_address(address)
     password = login.password() if callable(login.password) else login.password
     limit_ms = round(statement_timeout_s * 1000)
@@ -164,7 +184,7 @@ def _conninfo(address: str, login: Login, statement_timeout_s: float) -> str:
         application_name="ha_tasks",
         gssencmode="disable",
         tcp_user_timeout=limit_ms,
-        options=f"-c statement_timeout={limit_ms}",
+        options="" if console else f"-c statement_timeout={limit_ms}",
     )
 
 
@@ -219,6 +239,13 @@ def _rows(results: list[PGresult]) -> list[Row]:
         tuple(_text(last.get_value(row, column)) for column in range(last.nfields))
         for row in range(last.ntuples)
     ]
+
+
+def _columns(results: list[PGresult]) -> tuple[str, ...]:
+    if not results:
+        return ()
+    names = (results[-1].fname(number) for number in range(results[-1].nfields))
+    return tuple((name or b"").decode() for name in names)
 
 
 def _succeeded(result: PGresult) -> bool:
