@@ -125,7 +125,6 @@ def _refused(address: str, statement: str, within_s: float, failure: SessionFail
     if failure.kind is OutcomeKind.ERROR:
         return PoolerError(f"pgbouncer {address}: {statement}: {failure.detail}")
     if statement.startswith("PAUSE"):
-        return PassingFailure(
-            f"pgbouncer {address} still had a transaction under way after {within_s:g} s; the pause was called off"
-        )
+        late = f"still had a transaction under way after {within_s:g} s"
+        return PassingFailure(f"pgbouncer {address} {late}; the pause was called off")
     return PoolerUnreachable(f"pgbouncer {address}: {statement}: {failure.detail}")

@@ -15,6 +15,7 @@ from ha_tasks.adapters.http_probe import HttpProber
 from ha_tasks.adapters.lease_keeper import ThreadedLeaseKeeper
 from ha_tasks.adapters.outbox_ticks import OutboxTicks
 from ha_tasks.adapters.paths import HttpPath, PostgresPath
+from ha_tasks.adapters.pgbouncer import PgbouncerControl
 from ha_tasks.adapters.postgres import SqlPostgresControl
 from ha_tasks.adapters.postgres_probe import PostgresProber
 from ha_tasks.adapters.redis_probe import RedisProber
@@ -190,6 +191,7 @@ class System:
             router=self.router,
             wanted=self.store.wanted,
             clock=self.clock,
+            pooler=PgbouncerControl(password=self.inventory.pooler_secret_for),
         )
 
     @cached_property

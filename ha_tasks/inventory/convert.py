@@ -6,6 +6,7 @@ from ha_tasks.inventory.schema import (
     TIERS,
     InstanceTable,
     InventoryFile,
+    PoolerTable,
     PostgresTable,
     RoutingTable,
     ServiceTable,
@@ -19,6 +20,7 @@ from ha_tasks.model.platform import (
     ManagedBy,
     Platform,
     Policies,
+    PoolerSettings,
     PostgresSettings,
     Role,
     Routing,
@@ -51,6 +53,7 @@ def _service(name: str, table: ServiceTable) -> Service:
         routing=_routing(table.routing),
         check=Check(**table.check.model_dump()),
         postgres=_postgres(table.postgres),
+        pooler=_pooler(table.pooler),
         depends_on=tuple(table.depends_on),
         weight=TIERS[table.tier],
         rto_s=table.rto_s,
@@ -78,3 +81,9 @@ def _postgres(table: PostgresTable | None) -> PostgresSettings | None:
     if table is None:
         return None
     return PostgresSettings(database=table.database, user=table.user, policy=DataPolicy(table.policy))
+
+
+def _pooler(table: PoolerTable | None) -> PoolerSettings | None:
+    if table is None:
+        return None
+    return PoolerSettings(addresses=tuple(table.addresses), user=table.user, database=table.database)

@@ -135,10 +135,15 @@ def _kinds_fit(file: InventoryFile) -> Iterator[Finding]:
         key = f"services.{name}"
         if service.kind == "postgres":
             yield from _postgres_fits(key, service)
-        for kind, table in (("postgres", service.postgres), ("redis", service.redis)):
+        tables = (
+            ("postgres", "postgres", service.postgres),
+            ("postgres", "pooler", service.pooler),
+            ("redis", "redis", service.redis),
+        )
+        for kind, word, table in tables:
             if table is not None and service.kind != kind:
                 yield Finding(
-                    key=f"{key}.{kind}", problem=f"is not for kind {service.kind}", mending="take it out"
+                    key=f"{key}.{word}", problem=f"is not for kind {service.kind}", mending="take it out"
                 )
         if service.kind != "postgres" and all(i.role == "spare" for i in service.instances):
             yield Finding(

@@ -30,6 +30,8 @@ class Inventory:
     playbook_directories: tuple[Path, ...]
     agents_key: Secret | None
     passwords: Mapping[str, Secret]
+    pooler_passwords: Mapping[str, Secret]
+    """Service -> password of the user of its poolers' consoles."""
     audit_heads: Path
     """File outside the database that keeps heads of the audit chain."""
     store_on_protected_cluster: bool = False
@@ -69,6 +71,11 @@ class Inventory:
     def secret_for(self, service: Service | str) -> str | None:
         """Password with which the control plane comes to that service; None when it needs none."""
         secret = self.passwords.get(service if isinstance(service, str) else service.name)
+        return None if secret is None else secret.reveal()
+
+    def pooler_secret_for(self, service: Service) -> str | None:
+        """Password for the consoles of the service's poolers; None when they need none."""
+        secret = self.pooler_passwords.get(service.name)
         return None if secret is None else secret.reveal()
 
     def secret_of(self, action: str, name: str) -> str:

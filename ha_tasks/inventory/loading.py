@@ -177,6 +177,11 @@ def _references(file: InventoryFile) -> Iterator[tuple[str, SecretTable]]:
         if (table := service.postgres or service.redis) is not None
     ]
     candidates += [
+        (_pooler_key(name), service.pooler.password)
+        for name, service in file.services.items()
+        if service.pooler is not None
+    ]
+    candidates += [
         (_action_key(name, secret), table)
         for name, action in file.actions.items()
         for secret, table in action.secrets.items()
@@ -187,6 +192,10 @@ def _references(file: InventoryFile) -> Iterator[tuple[str, SecretTable]]:
 
 def _password_key(name: str, service: ServiceTable) -> str:
     return f"services.{name}.{service.kind}.password"
+
+
+def _pooler_key(name: str) -> str:
+    return f"services.{name}.pooler.password"
 
 
 def _action_key(action: str, secret: str) -> str:
@@ -249,6 +258,9 @@ def _inventory(
             name: secrets[key]
             for name, service in file.services.items()
             if (key := _password_key(name, service)) in secrets
+        },
+        pooler_passwords={
+            name: secrets[key] for name in file.services if (key := _pooler_key(name)) in secrets
         },
         content=content,
         action_settings={name: table.settings for name, table in file.actions.items()},

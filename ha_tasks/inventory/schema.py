@@ -228,6 +228,21 @@ class PostgresTable(Table):
     )
 
 
+class PoolerTable(Table):
+    """The pgbouncers through which clients come to a PostgreSQL service: a switchover holds them there."""
+
+    addresses: list[Address] = Field(
+        min_length=1, description="`host:port` of each pgbouncer, whose admin console is used."
+    )
+    user: str = Field(min_length=1, description="User of the console, one of its `admin_users`.")
+    password: SecretTable | None = Field(
+        default=None, description="Secret reference: password of that user; left out: it asks for none."
+    )
+    database: str = Field(
+        pattern=r"^[A-Za-z0-9_.-]+$", description="Name of the service's entry in its `[databases]`."
+    )
+
+
 class RedisTable(Table):
     """How the control plane reaches a Redis or Valkey service."""
 
@@ -276,6 +291,9 @@ class ServiceTable(Table):
     check: CheckTable = Field(default_factory=CheckTable, description="How its instances are probed.")
     routing: RoutingTable | None = Field(default=None, description="Where HAProxy serves it.")
     postgres: PostgresTable | None = Field(default=None, description="Connection settings (kind postgres).")
+    pooler: PoolerTable | None = Field(
+        default=None, description="The connection poolers in front of it (kind postgres)."
+    )
     redis: RedisTable | None = Field(default=None, description="Connection settings (kind redis).")
     instances: list[InstanceTable] = Field(min_length=1, description="The processes that serve it.")
 

@@ -35,7 +35,7 @@ class PostgresTools:
     wanted: WantedServers
     clock: Clock
     pooler: PoolerControl | None = None
-    """Of the connection poolers; None: there is none in the whole inventory."""
+    """Of services that have poolers; None: nothing is known of any."""
 
 
 def wait_for_set(

@@ -7,7 +7,7 @@ from ha_tasks.model.platform import Service
 
 
 class FakePooler:
-    """See ports/pooler.py. ``busy``: a transaction is under way and does not end. ``commands``: oldest first."""
+    """See ports/pooler.py. ``busy``: a transaction is under way and does not end."""
 
     def __init__(self, database: str = "app") -> None:
         self.database = database

@@ -10,6 +10,7 @@ import pytest
 from ha_tasks.errors import InventoryError
 from ha_tasks.inventory import load, read
 from ha_tasks.inventory.secret import printed_by, with_password, without_password
+from ha_tasks.model.platform import PoolerSettings
 from tests.unit.inventory_files import write_inventory
 
 PASSWORD = '{ file = "secrets/db-password" }'
@@ -186,3 +187,17 @@ def test_an_url_is_parted_from_its_password_and_joined_again(url: str, bare: str
     assert without_password(url) == (bare, password)
     if password is not None:
         assert without_password(with_password(bare, password)) == (bare, password)
+
+
+def test_the_poolers_password_is_a_secret_of_its_own(tmp_path: Path):
+    pooler = (
+        '[services.db.pooler]\naddresses = ["10.0.0.7:6432"]\nuser = "ha_pooler"\ndatabase = "app"\n'
+        'password = { env = "POOLER_PASSWORD" }\n\n[services.db.routing]'
+    )
+    path = write_inventory(tmp_path, ("[services.db.routing]", pooler))
+    inventory = load(path, {"POOLER_PASSWORD": "from-env"})
+    service = inventory.platform.services["db"]
+
+    assert service.pooler == PoolerSettings(addresses=("10.0.0.7:6432",), user="ha_pooler", database="app")
+    assert inventory.pooler_secret_for(service) == "from-env"
+    assert inventory.pooler_secret_for(inventory.platform.services["web"]) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,18 +13,25 @@ from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
 from ha_tasks.errors import AgentUnreachable, PassingFailure, Refused
 from ha_tasks.model.cluster import ClusterState, sync_set_of
 from ha_tasks.model.incident import IncidentKind
+from ha_tasks.model.platform import PoolerSettings
 from ha_tasks.model.run import RunState
 from ha_tasks.model.switchover import Transaction
 from ha_tasks.workflows.guard_facts import GuardFactsGatherer
 from ha_tasks.workflows.planned_work import Ordered, PlannedWork
+from tests.fakes.pooler import FakePooler
 from tests.unit.test_postgres_failover import SETTLED, Died, World, reconciler
 
 
 class Planned(World):
     """The failover's world, with planned work in it."""
 
-    def __init__(self):
+    def __init__(self, pooler=None):
         super().__init__()
+        if pooler is not None:
+            settings = PoolerSettings(addresses=("127.0.0.1:6432",), user="ha_pooler", database="app")
+            self.service = replace(self.service, pooler=settings)
+            self.platform.services["db"] = self.service
+            self.tools = replace(self.tools, pooler=pooler)
         self.actions |= {name: kind(self.tools) for name, kind in POSTGRES.items()}
         self.work = PlannedWork(
             planner=RecoveryPlanner(self.platform, load_playbooks(())),
@@ -187,6 +195,63 @@ def test_of_two_nodes_the_old_primary_acknowledges_for_its_successor():
     assert run.state is RunState.SUCCEEDED, run.error
     assert world.cluster.sets == (sync_set_of(["pg1"]),)
     assert world.writable() == ["pg2"]
+
+
+def test_a_pooler_holds_its_clients_until_the_writes_have_somewhere_to_go():
+    pooler, seen = FakePooler(), []
+    world = Planned(pooler)
+    stop, route = world.toy.stop, world.tools.router.route_writes
+    world.toy.stop = lambda *a, **k: (seen.append(("stop", pooler.paused)), stop(*a, **k))[1]
+    world.tools.router.route_writes = lambda *a, **k: (seen.append(("route", pooler.paused)), route(*a, **k))[
+        1
+    ]
+
+    run = world.switch("pg2")
+
+    assert run.state is RunState.SUCCEEDED, run.error
+    assert seen[:2] == [("stop", True), ("route", True)]
+    assert pooler.commands == ["pause", "reconnect", "resume"]
+    assert not pooler.paused
+
+
+def test_a_transaction_that_holds_up_the_pause_is_named_and_everything_goes_on():
+    pooler = FakePooler()
+    pooler.busy = True
+    world = Planned(pooler)
+    world.toy.long = [Transaction(pid=42, user="etl", application="load", age_s=6.0)]
+
+    run = world.switch("pg2")
+
+    assert run.state is RunState.ROLLED_BACK
+    assert "still under way: pid 42 of etl (load), for 6 s" in run.error
+    assert (world.cluster.primary, world.cluster.state) == ("pg1", ClusterState.STEADY)
+    assert world.writable() == ["pg1"]
+    assert "stop" not in world.toy.nodes["pg1"].log
+
+
+def test_on_the_way_back_a_poolers_clients_go_on():
+    pooler = FakePooler()
+    world = Planned(pooler)
+    world.toy.nodes["pg1"].stop_hangs = True
+
+    run = world.switch("pg2")
+
+    assert run.state is RunState.ROLLED_BACK, run.error
+    assert pooler.commands == ["pause", "resume"]
+    assert not pooler.paused
+
+
+def test_a_failover_has_the_poolers_reconnect_and_does_not_depend_on_them():
+    for reachable, said in ((True, "reconnected"), (False, "pgbouncer does not answer")):
+        pooler = FakePooler()
+        pooler.reachable = reachable
+        world = Planned(pooler)
+        world.kill("pg1", agent=True)
+
+        run = world.recover()
+
+        assert run.state is RunState.SUCCEEDED, run.error
+        assert run.outputs["route_writes"]["pooler"] == said
 
 
 BOUNDARIES = [

@@ -124,4 +124,14 @@ class RouteWrites(PostgresAction):
         writes, reads = chosen["candidate"], chosen["survivors"]
         later = pushed(lambda: self._tools.router.route_writes(ctx.service, writes, under=ctx.warrant))
         later |= pushed(lambda: self._tools.router.route_reads(ctx.service, reads, under=ctx.warrant))
-        return {"writes": writes, "reads": reads, **later}
+        return {"writes": writes, "reads": reads, **later, **self._reconnected(ctx)}
+
+    def _reconnected(self, ctx: StepContext) -> Json:
+        """Poolers keep connections to whoever was the primary; they notice by themselves, but later."""
+        if self._tools.pooler is None or ctx.service.pooler is None:
+            return {}
+        try:
+            self._tools.pooler.reconnect(ctx.service)
+        except HaTasksError as error:
+            return {"pooler": str(error)}
+        return {"pooler": "reconnected"}
