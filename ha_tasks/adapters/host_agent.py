@@ -85,7 +85,8 @@ class HostAgents:
     def revoke(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> Revoked:
         """See ports.host. Fenced, idempotent."""
         answer = self._command(node, "revoke", by, timeout_s)
-        return Revoked(node=node, timeline=int(answer["timeline"]), lsn=int(answer["lsn"]))
+        known = {f.name: answer[f.name] for f in fields(Revoked) if f.name in answer}
+        return Revoked(**{**known, "node": node})
 
     def follow(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 5.0) -> None:
         """See ports.host. Fenced, idempotent."""

@@ -71,6 +71,8 @@ class Unfinished:
     epoch: int
     candidate: str
     sync_set: SyncSet
+    timeline: int = 0
+    """Of its WAL when it was chosen; a promotion makes a higher one. 0: it was not recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,21 +94,12 @@ class Revoked:
     node: str
     timeline: int
     lsn: int
-
-
-def choose_candidate(revoked: Iterable[Revoked], *, priority: Collection[str] = ()) -> Revoked | None:
-    """The most advanced by (timeline, LSN); equals by their place in ``priority``, then by name."""
-    order = {name: place for place, name in enumerate(priority)}
-    return max(
-        revoked,
-        key=lambda r: (r.timeline, r.lsn, -order.get(r.node, len(order)), _reversed(r.node)),
-        default=None,
-    )
-
-
-def _reversed(name: str) -> tuple[int, ...]:
-    """A key by which the alphabetically first name is the greatest: ``pg1`` before ``pg10`` too."""
-    return (*(-ord(letter) for letter in name), 1)
+    followed: str | None = None
+    """Node that it followed last."""
+    begun: int | None = None
+    """Epoch in which a promotion was begun there since it last followed another; None: none."""
+    system: str = ""
+    """System identifier of its data; empty: it was not told."""
 
 
 def parse_lsn(text: str) -> int:

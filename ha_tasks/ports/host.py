@@ -70,6 +70,8 @@ class NodeStatus:
     """How long ago a controller that reads the store last spoke to it; None: never since its start."""
     clock: float | None = None
     """The wall clock of its host, seconds since 1970; None from an agent that does not tell."""
+    timeline_on_disk: int | None = None
+    """The highest timeline of which its disk speaks, running or not; None: not to be had."""
 
 
 class DatabaseAgent(Protocol):
@@ -88,7 +90,10 @@ class DatabaseAgent(Protocol):
         ...
 
     def revoke(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> Revoked:
-        """Stops receiving and confirms that no receiver is left; answers how far its WAL goes."""
+        """Stops receiving and confirms that no receiver is left; answers how far its WAL goes.
+
+        A node that this agent promoted answers too: it receives nothing either.
+        """
         ...
 
     def follow(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 5.0) -> None:

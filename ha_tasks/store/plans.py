@@ -99,7 +99,12 @@ def sets_from_json(body: Iterable[Json]) -> tuple[SyncSet, ...]:
 def unfinished_to_json(unfinished: Iterable[Unfinished]) -> list[Json]:
     """Unfinished promotions as plain JSON."""
     return [
-        {"epoch": u.epoch, "candidate": u.candidate, "sync_set": sets_to_json([u.sync_set])[0]}
+        {
+            "epoch": u.epoch,
+            "candidate": u.candidate,
+            "sync_set": sets_to_json([u.sync_set])[0],
+            "timeline": u.timeline,
+        }
         for u in unfinished
     ]
 
@@ -111,6 +116,7 @@ def unfinished_from_json(body: Iterable[Json]) -> tuple[Unfinished, ...]:
             epoch=u["epoch"],
             candidate=u["candidate"],
             sync_set=sets_from_json([u["sync_set"]])[0],
+            timeline=u.get("timeline", 0),
         )
         for u in body
     )

@@ -24,6 +24,7 @@ class FakeNode:
     timeline: int = 1
     lsn: int = SEGMENT
     upstream: str | None = None
+    left: str | None = None
     sync_setting: str = ""
     promotion_begun: int | None = None
     highest: tuple[int, int] = (0, 0)
@@ -39,6 +40,10 @@ class FakeNode:
     @property
     def runs(self) -> bool:
         return self.postmaster is Postmaster.RUNNING
+
+
+SYSTEM = "7000000000000000000"
+"""System identifier of the data of all nodes."""
 
 
 class FakeHostAgents:
@@ -74,6 +79,7 @@ class FakeHostAgents:
             self_fenced=it.self_fenced,
             store_heard_s=0.0 if it.told else None,
             clock=time.time(),
+            timeline_on_disk=it.timeline,
         )
 
     def tell(self, node: str, standing: Standing, *, timeout_s: float = 0.5) -> None:
@@ -86,11 +92,18 @@ class FakeHostAgents:
 
     def revoke(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> Revoked:
         it = self._command(node, by, "revoke")
-        if it.standby:
-            it.upstream = None
+        if it.standby and it.upstream is not None:
+            it.left, it.upstream = it.upstream, None
         self._require(it.runs, f"PostgreSQL of {node} does not run")
         self._require(it.standby or it.promotion_begun is not None, f"{node} is a primary")
-        return Revoked(node=node, timeline=it.timeline, lsn=it.lsn)
+        return Revoked(
+            node=node,
+            timeline=it.timeline,
+            lsn=it.lsn,
+            followed=it.left,
+            begun=it.promotion_begun,
+            system=SYSTEM,
+        )
 
     def follow(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 5.0) -> None:
         it = self._command(node, by, "follow")

@@ -35,6 +35,8 @@ class ToyNode:
     timeline: int = 1
     lsn: int = 1000
     upstream: str | None = None
+    left: str | None = None
+    on_disk: int = 1
     sync_setting: str = ""
     epoch: tuple[int, int] = (0, 0)
     promotion_begun: int | None = None
@@ -42,6 +44,7 @@ class ToyNode:
     stop_hangs: bool = False
     stopping: bool = False
     restarts: list[str] = field(default_factory=list)
+    system: str = "7000000000000000000"
 
 
 class ToyCluster:
@@ -94,6 +97,7 @@ class ToyCluster:
             lsn=toy.lsn,
             receiving=self._hears(node) if toy.running and not toy.primary else None,
             fence=toy.epoch[1],
+            timeline_on_disk=max(toy.on_disk, toy.timeline),
         )
 
     def fence(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> None:
@@ -103,8 +107,17 @@ class ToyCluster:
         toy = self._command(node, by, "revoke")
         if not toy.running:
             raise AgentRefused(f"{node}: no postmaster")
-        toy.upstream = None
-        return Revoked(node=node, timeline=toy.timeline, lsn=toy.lsn)
+        if toy.primary and toy.promotion_begun is None:
+            raise AgentRefused(f"{node} is a primary, and this agent did not promote it")
+        toy.left, toy.upstream = toy.upstream or toy.left, None
+        return Revoked(
+            node=node,
+            timeline=toy.timeline,
+            lsn=toy.lsn,
+            followed=toy.left,
+            begun=toy.promotion_begun,
+            system=toy.system,
+        )
 
     def follow(self, node: str, upstream: str, by: Authority, *, timeout_s: float = 5.0) -> None:
         toy = self._command(node, by, f"follow {upstream}")

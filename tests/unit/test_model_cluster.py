@@ -1,4 +1,4 @@
-"""The rule that makes a promotion safe, against brute force; and the choice of the candidate."""
+"""The rule that makes a promotion safe, against brute force."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ha_tasks.model.cluster import (
-    Revoked,
     SyncSet,
-    choose_candidate,
     format_lsn,
     parse_lsn,
     promotion_is_safe,
@@ -108,32 +106,6 @@ def test_a_set_as_postgresql_s_setting(sync_set: SyncSet, setting: str):
 def test_a_quorum_that_cannot_be_is_refused(quorum: int, members: tuple[str, ...]):
     with pytest.raises(ValueError, match="cannot be"):
         SyncSet(quorum=quorum, members=members)
-
-
-def revoked(node: str, timeline: int, lsn: int) -> Revoked:
-    """A standby's answer."""
-    return Revoked(node=node, timeline=timeline, lsn=lsn)
-
-
-@pytest.mark.parametrize(
-    ("answers", "priority", "chosen"),
-    [
-        ([], (), None),
-        ([revoked("pg2", 1, 5), revoked("pg3", 1, 9)], (), "pg3"),
-        ([revoked("pg2", 2, 5), revoked("pg3", 1, 9)], (), "pg2"),
-        ([revoked("pg3", 1, 5), revoked("pg2", 1, 5)], (), "pg2"),
-        ([revoked("pg2", 1, 5), revoked("pg3", 1, 5)], ("pg3",), "pg3"),
-        ([revoked("pg2", 1, 5), revoked("pg3", 1, 5)], ("pg3", "pg2"), "pg3"),
-        ([revoked("pg2", 1, 5), revoked("pg3", 1, 6)], ("pg2",), "pg3"),
-        ([revoked("pg10", 1, 5), revoked("pg1", 1, 5)], (), "pg1"),
-    ],
-    ids=["nobody", "LSN", "timeline", "name", "priority", "place", "data first", "a longer name"],
-)
-def test_the_most_advanced_is_chosen(answers: list[Revoked], priority: tuple[str, ...], chosen: str | None):
-    for order in (answers, answers[::-1]):
-        candidate = choose_candidate(order, priority=priority)
-
-        assert (candidate and candidate.node) == chosen
 
 
 @pytest.mark.parametrize(

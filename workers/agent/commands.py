@@ -63,6 +63,7 @@ class DatabaseCommands:
             self_fenced=remembered.self_fenced,
             store_heard_s=self._watch.heard_s,
             clock=time.time(),
+            timeline_on_disk=self._instance.timeline_on_disk(),
         )
 
     def hear(self, standing: Standing) -> Json:
@@ -88,9 +89,9 @@ class DatabaseCommands:
             if self._instance.in_recovery():
                 self._keep_conninfo()
                 self._receiving.stop(warrant)
-                return asdict(self._receiving.position(warrant))
+                return self._confirmed(self._receiving.position(warrant))
             self._require_own_promotion()
-            return asdict(self._instance.seen().at)
+            return self._confirmed(self._instance.seen().at)
 
     def follow(self, by: Authority, timeout_s: float, *, upstream: str) -> Json:
         """Points a running standby to ``upstream``."""
@@ -206,6 +207,16 @@ class DatabaseCommands:
 
     # --- inside ---
 
+    def _confirmed(self, at: Position) -> Json:
+        """What whoever chooses a candidate has to know of a node that receives nothing any more."""
+        remembered = self._instance.memory.now
+        return {
+            **asdict(at),
+            "followed": remembered.left,
+            "begun": remembered.promotion_begun,
+            "system": self._instance.system_identifier(),
+        }
+
     @property
     def _node(self) -> str:
         return self._instance.config.node
@@ -260,7 +271,7 @@ class DatabaseCommands:
         upstream = self._instance.memory.now.upstream
         if upstream:
             kept = self._instance.conninfo(upstream)
-            self._instance.memory.note(kept_conninfo=kept, upstream=None)
+            self._instance.memory.note(kept_conninfo=kept, upstream=None, left=upstream)
 
     def _follow_nobody_at_next_start(self) -> None:
         """A stopped standby cannot confirm anything, but it must not come back as a receiver."""

@@ -106,8 +106,12 @@ class Instance:
             receiving=receiving == "t",
         )
 
+    def system_identifier(self) -> str:
+        """Of its data; ServiceUnreachable when the server does not answer."""
+        return str(self.sql.value("SELECT system_identifier FROM pg_control_system()"))
+
     def timeline_on_disk(self) -> int | None:
-        """The highest timeline of which a stopped node knows; None without data."""
+        """The highest timeline of which its pg_wal speaks; None without data."""
         return highest_timeline(self.wal_names())
 
     def history(self, timeline: int) -> tuple[tuple[int, int], ...] | None:

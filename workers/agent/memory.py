@@ -16,6 +16,8 @@ class Remembered:
     """Epoch in which a promotion was begun since the node last followed another."""
     upstream: str | None = None
     """Node that it is told to follow."""
+    left: str | None = None
+    """Node that it followed before it was told to follow nobody."""
     kept_conninfo: str = ""
     """``primary_conninfo`` as it was before the last revocation."""
     received_timeline: int | None = None
