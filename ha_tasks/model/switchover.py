@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ha_tasks.model.cluster import Cluster, ClusterState, Revoked, choose_candidate
+from ha_tasks.model.cluster import Cluster, ClusterState, Revoked
+from ha_tasks.model.failover import choose_candidate
 
 MOST_LAG_BYTES = 16 * 1024 * 1024
 """A standby further behind than this has too much to receive while nobody can write."""

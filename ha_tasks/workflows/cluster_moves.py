@@ -14,6 +14,7 @@ from ha_tasks.errors import (
 from ha_tasks.failover.load_balancer import LoadBalancer
 from ha_tasks.failover.traffic_router import TrafficRouter
 from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet, format_lsn
+from ha_tasks.model.failover import Word, was_never_promoted
 from ha_tasks.model.platform import Service
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.host import DatabaseAgent
@@ -68,7 +69,7 @@ def must_be_undoable(cluster: Cluster) -> None:
 
 
 def without_the_innocent(tools: PostgresTools, cluster: Cluster) -> Cluster:
-    """Strikes out candidates whose agents say, in this epoch, that no promotion was ever begun there.
+    """Strikes out candidates that show, in this epoch, that they were never promoted.
 
     In this epoch: a late command of the epoch that chose them is refused from then on.
     """
@@ -84,8 +85,14 @@ def _is_innocent(tools: PostgresTools, cluster: Cluster, node: str) -> bool:
         status = tools.agents.status(node, timeout_s=2.0)
     except HaTasksError:  # who does not say so is none
         return False
-    unmarked = status.promotion_begun is None and status.in_recovery is not False
-    return unmarked and status.epoch >= cluster.epoch
+    word = Word(
+        epoch=status.epoch,
+        in_recovery=status.in_recovery,
+        promotion_begun=status.promotion_begun,
+        timeline=status.timeline,
+        on_disk=status.timeline_on_disk,
+    )
+    return was_never_promoted(cluster, word)
 
 
 def block(tools: PostgresTools, cluster: Cluster) -> Cluster:

@@ -16,14 +16,13 @@ from ha_tasks.errors import (
     StaleEpoch,
     VerificationFailed,
 )
-from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet, Unfinished, sync_set_of
+from ha_tasks.model.cluster import ClusterState, Unfinished, sync_set_of
 from ha_tasks.model.incident import IncidentKind, IncidentState
 from ha_tasks.model.playbook import VerifySettings
 from ha_tasks.model.run import RunState
 from ha_tasks.names import ActionName
 from ha_tasks.ports.action import StepContext
 from ha_tasks.workflows.actions import postgres
-from ha_tasks.workflows.actions.postgres.revocation import is_safe
 from tests.unit.test_postgres_failover import Died, World, failed_over, reconciler
 
 
@@ -113,24 +112,6 @@ def test_the_reconciler_leaves_a_half_done_failover_alone():
 
     assert world.cluster.state is ClusterState.FAILING
     assert world.toy.nodes["pg3"].upstream == "pg2"
-
-
-def test_the_set_of_a_candidate_that_may_be_a_primary_must_be_revoked_as_well():
-    """R = 2 of 4 fences the recorded primary, and leaves pg2 a quorum of its own."""
-    cluster = Cluster(
-        name="db",
-        epoch=3,
-        primary="pg1",
-        state=ClusterState.FAILING,
-        sets=(sync_set_of(["pg2", "pg3", "pg4", "pg5"]),),
-        unfinished=(
-            Unfinished(epoch=2, candidate="pg2", sync_set=SyncSet(quorum=2, members=("pg3", "pg4", "pg5"))),
-        ),
-    )
-
-    assert not is_safe(cluster, ["pg2", "pg3"])
-    assert is_safe(cluster, ["pg3", "pg4"])
-    assert is_safe(replace(cluster, unfinished=()), ["pg2", "pg3"])
 
 
 def test_of_equals_the_one_that_bears_the_mark_is_promoted():

@@ -17,11 +17,11 @@ from ha_tasks.model.cluster import (
     Cluster,
     Revoked,
     SyncSet,
-    choose_candidate,
     format_lsn,
     promotion_is_safe,
     sync_set_of,
 )
+from ha_tasks.model.failover import choose_candidate, survivors
 from ha_tasks.names import ActionName
 from ha_tasks.ports.action import Change, Difference, StepContext
 from ha_tasks.ports.host import NodeStatus
@@ -155,22 +155,28 @@ def choose(tools: PostgresTools, ctx: StepContext) -> Difference:
     cluster = _cluster(tools, ctx)
     found = _asked(tools, _standbys(cluster))
     ahead = [
-        Revoked(node=node, timeline=s.timeline, lsn=s.lsn)
+        Revoked(
+            node=node,
+            timeline=s.timeline,
+            lsn=s.lsn,
+            followed=s.upstream,
+            begun=s.promotion_begun,
+        )
         for node, s in found.items()
         if s is not None and s.timeline is not None and s.lsn is not None
     ]
-    best = choose_candidate(ahead, priority=[u.candidate for u in reversed(cluster.unfinished)])
+    best = choose_candidate(ahead, cluster.unfinished)
     if best is None:
         text = f"the furthest of {', '.join(found) or 'nobody'}"
         return Difference(text=text, doubt="it would refuse: none of them answers now")
-    survivors = [r.node for r in ahead if r.node != best.node]
-    if not survivors:
+    left = survivors(best, ahead, cluster.unfinished)
+    if not left:
         return Difference(
             text=f"only {best.node} answers now", doubt=f"it would refuse: {best.node} would have no standby"
         )
     text = f"{best.node} by what is known now ({best.timeline}:{format_lsn(best.lsn)}); the furthest is taken"
     change = Change(what="candidate", before="none", after=best.node)
-    return Difference(text=text, changes=(change,), output={"candidate": best.node, "survivors": survivors})
+    return Difference(text=text, changes=(change,), output={"candidate": best.node, "survivors": left})
 
 
 def repoint_survivors(_: PostgresTools, ctx: StepContext) -> Difference:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from typing import TypeAlias
 
 from ha_tasks.errors import (
     ActionFailed,
@@ -25,6 +26,11 @@ from ha_tasks.workflows.actions.foresight import foreseen
 from ha_tasks.workflows.cluster_moves import (
     PostgresTools,
 )
+
+Answers: TypeAlias = Mapping[str, "object | HaTasksError"]
+"""What each node answered, or the error that it came to."""
+LATE_S = 0.3
+"""So long those who have not answered are waited for, once enough have."""
 
 
 class PostgresAction(PlainAction):
@@ -60,8 +66,18 @@ class PostgresAction(PlainAction):
         return cluster
 
 
-def side_by_side(nodes: Iterable[str], call: Callable[[str], object]) -> dict[str, object | HaTasksError]:
+def side_by_side(nodes: Iterable[str], call: Callable[[str], object]) -> Answers:
     """The answer of each node, or the error that it came to."""
+    return enough(nodes, call, lambda _: False)
+
+
+def enough(
+    nodes: Iterable[str], call: Callable[[str], object], suffices: Callable[[Answers], bool]
+) -> Answers:
+    """As ``side_by_side``; who has not answered LATE_S after the others sufficed is left out.
+
+    ``call`` ends by itself: what it still does then happens later, or not at all.
+    """
 
     def answer(node: str) -> object | HaTasksError:
         try:
@@ -72,8 +88,26 @@ def side_by_side(nodes: Iterable[str], call: Callable[[str], object]) -> dict[st
     names = list(nodes)
     if not names:
         return {}
-    with ThreadPoolExecutor(max_workers=len(names)) as pool:
-        return dict(zip(names, pool.map(answer, names), strict=True))
+    pool = ThreadPoolExecutor(max_workers=len(names))
+    asked: dict[Future[object | HaTasksError], str] = {pool.submit(answer, name): name for name in names}
+    try:
+        done: set[Future[object | HaTasksError]] = set()
+        for future in as_completed(asked):
+            done.add(future)
+            if suffices(_answers(asked, done)):
+                done |= wait(asked, timeout=LATE_S).done
+                break
+        return _answers(asked, done)
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _answers(
+    asked: Mapping[Future[object | HaTasksError], str], done: Iterable[Future[object | HaTasksError]]
+) -> Answers:
+    """In the order in which they were asked."""
+    given = {asked[future]: future.result() for future in done}
+    return {name: given[name] for name in asked.values() if name in given}
 
 
 def standbys_of(cluster: Cluster) -> list[str]:

@@ -11,10 +11,10 @@ from ha_tasks.errors import (
 from ha_tasks.model.cluster import (
     Revoked,
     Unfinished,
-    choose_candidate,
     format_lsn,
     sync_set_of,
 )
+from ha_tasks.model.failover import choose_candidate, survivors
 from ha_tasks.model.plain import Json
 from ha_tasks.ports.action import StepContext
 from ha_tasks.workflows.actions.postgres.base import PostgresAction, pushed, side_by_side
@@ -33,14 +33,15 @@ class ChooseCandidate(PostgresAction):
         """NotSafe when no standby would be left to acknowledge the new primary's commits."""
         cluster = self._failing(ctx)
         revoked = [Revoked(**r) for r in ctx.outputs["revoke_standbys"]["revoked"]]
-        # Of equals the one that was to be promoted before: it bears the mark, so it cannot follow another.
-        chosen = choose_candidate(revoked, priority=[u.candidate for u in reversed(cluster.unfinished)])
+        chosen = choose_candidate(revoked, cluster.unfinished)
         if chosen is None:
             raise NotSafe("no standby could be revoked")
-        survivors = sync_set_of(r.node for r in revoked if r.node != chosen.node)
-        if not survivors.members:
+        its_set = sync_set_of(survivors(chosen, revoked, cluster.unfinished))
+        if not its_set.members:
             raise NotSafe(f"{chosen.node} would have no standby; policy durability does not allow that")
-        entry = Unfinished(epoch=cluster.epoch, candidate=chosen.node, sync_set=survivors)
+        entry = Unfinished(
+            epoch=cluster.epoch, candidate=chosen.node, sync_set=its_set, timeline=chosen.timeline
+        )
         self._tools.clusters.advance(
             cluster.name,
             cluster.epoch,
@@ -57,6 +58,7 @@ class ChooseCandidate(PostgresAction):
         if not mine:
             return
         for entry in mine:
+            # A late order to promote it may still come to it, so it must not even have been begun.
             status = self._tools.agents.status(entry.candidate, timeout_s=2.0)
             if status.promotion_begun == entry.epoch or status.in_recovery is not True:
                 raise VerificationFailed(f"{entry.candidate} may have been promoted; nothing is undone")

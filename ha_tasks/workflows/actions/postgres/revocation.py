@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from dataclasses import asdict
 
-from ha_tasks.errors import (
-    HaTasksError,
-    NotSafe,
-    PassingFailure,
-)
-from ha_tasks.model.cluster import (
-    Cluster,
-    ClusterState,
-    Revoked,
-    promotion_is_safe,
-)
+from ha_tasks.errors import AgentUnreachable, HaTasksError, NotSafe, PassingFailure
+from ha_tasks.model.cluster import Cluster, ClusterState, Revoked
+from ha_tasks.model.failover import may_promote
 from ha_tasks.model.plain import Json
 from ha_tasks.ports.action import StepContext
-from ha_tasks.workflows.actions.postgres.base import PostgresAction, side_by_side, standbys_of
-from ha_tasks.workflows.cluster_moves import (
-    block,
-    without_the_innocent,
+from ha_tasks.ports.host import Authority
+from ha_tasks.workflows.actions.postgres.base import (
+    Answers,
+    PostgresAction,
+    enough,
+    side_by_side,
+    standbys_of,
 )
+from ha_tasks.workflows.cluster_moves import block, without_the_innocent
+
+ASKED_S = 2.5
+"""So long an agent is asked. The old primary may live, and takes no write meanwhile."""
+ASKED_AGAIN_S = 0.2
+"""Pause before an agent that refused the connection is asked again: it may be starting."""
 
 
 class RevokeStandbys(PostgresAction):
     """Has the standbys stop receiving; refuses unless R + W > N. Fenced."""
 
     def do(self, ctx: StepContext) -> Json:
-        """NotSafe, and with it the way back, when too few have confirmed; the slow are asked again first."""
+        """NotSafe, and with it the way back, when too few have confirmed.
+
+        Whoever is silent is asked until ASKED_S are over, and not again; a node that answers that it needs
+        longer gets another attempt, if it could make up what is missing.
+        """
         cluster = self._failing(ctx)
-        members = standbys_of(cluster)
         by = self._authority(ctx, cluster)
-        answers = side_by_side(members, lambda node: self._tools.agents.revoke(node, by, timeout_s=3.0))
-        revoked = [a for a in answers.values() if isinstance(a, Revoked)]
-        if not is_safe(cluster, [r.node for r in revoked]):
-            passing = any(isinstance(a, HaTasksError) and a.retryable for a in answers.values())
+        ends = self._tools.clock.monotonic() + ASKED_S
+        answers = enough(
+            standbys_of(cluster),
+            lambda node: self._revoke(node, by, ends),
+            lambda some: may_promote(cluster, _confirmed(some)),
+        )
+        revoked = _confirmed(answers)
+        if not may_promote(cluster, revoked):
+            slow = [_as_if_confirmed(node) for node, a in answers.items() if _needs_longer(a)]
+            passing = bool(slow) and may_promote(cluster, [*revoked, *slow])
             raise (PassingFailure if passing else NotSafe)(why_not_safe(cluster, answers))
-        return {"revoked": [{"node": r.node, "timeline": r.timeline, "lsn": r.lsn} for r in revoked]}
+        _must_be_one_system(revoked)
+        return {"revoked": [asdict(r) for r in revoked]}
 
     def undo(self, ctx: StepContext) -> None:
         """A new epoch, so that late commands of this one are refused; then everybody follows again."""
@@ -49,23 +60,53 @@ class RevokeStandbys(PostgresAction):
         by = self._authority(ctx, cluster)
         side_by_side(
             standbys_of(cluster),
-            lambda node: self._tools.agents.follow(node, cluster.primary, by, timeout_s=3.0),
+            # Whoever does not answer now is pointed to the primary by the reconciler, each second.
+            lambda node: self._tools.agents.follow(node, cluster.primary, by, timeout_s=1.0),
         )
 
+    def _revoke(self, node: str, by: Authority, ends: float) -> Revoked:
+        while True:
+            left = ends - self._tools.clock.monotonic()
+            try:
+                return self._tools.agents.revoke(node, by, timeout_s=max(0.1, left))
+            except AgentUnreachable:
+                if ends - self._tools.clock.monotonic() <= ASKED_AGAIN_S:
+                    raise
+            self._tools.clock.pause(ASKED_AGAIN_S)
 
-def is_safe(cluster: Cluster, revoked: Collection[str]) -> bool:
-    """Who may be a primary by now, unknown to SQL, must not be able to acknowledge anything either."""
-    unfinished = [(u.sync_set,) for u in cluster.unfinished]
-    return all(promotion_is_safe(sets, revoked) for sets in (cluster.sets, *unfinished))
 
-
-def why_not_safe(cluster: Cluster, answers: dict[str, object | HaTasksError]) -> str:
+def why_not_safe(cluster: Cluster, answers: Answers) -> str:
     """Who confirmed, who did not and why, and which sets they were asked for."""
     silent = [f"{n}: {a}" for n, a in answers.items() if isinstance(a, HaTasksError)]
-    confirmed = sorted(n for n, a in answers.items() if isinstance(a, Revoked))
+    confirmed = sorted(r.node for r in _confirmed(answers))
     recorded = (*cluster.sets, *(u.sync_set for u in cluster.unfinished))
     sets = " and ".join(s.setting() or "(empty)" for s in recorded)
     return (
         f"R + W <= N: only {', '.join(confirmed) or 'nobody'} confirmed the revocation of {sets}; "
         f"{'; '.join(silent) or 'the recorded set cannot fence'}"
     )
+
+
+def _confirmed(answers: Answers) -> list[Revoked]:
+    return [a for a in answers.values() if isinstance(a, Revoked)]
+
+
+def _needs_longer(answer: object) -> bool:
+    passing = isinstance(answer, HaTasksError) and answer.retryable
+    return passing and not isinstance(answer, AgentUnreachable)
+
+
+def _as_if_confirmed(node: str) -> Revoked:
+    """Of a candidate it is not known that it was never promoted, so it counts as one that was."""
+    return Revoked(node=node, timeline=1 << 32, lsn=0)
+
+
+def _must_be_one_system(revoked: list[Revoked]) -> None:
+    """A standby of another system was never a copy of this primary, whatever its position says."""
+    systems = {r.system: r.node for r in revoked if r.system}
+    if len(systems) > 1:
+        told = ", ".join(f"{r.node} {r.system}" for r in revoked)
+        raise NotSafe(
+            f"the standbys are of different systems (system identifiers: {told}); "
+            "rebuild the one that is none of this cluster's, then recover again"
+        )
