@@ -7,10 +7,12 @@ from contextlib import contextmanager
 
 from ha_tasks.adapters.clock import SYSTEM_CLOCK
 from ha_tasks.adapters.deadline import Deadline
+from ha_tasks.adapters.postgres_reading import READING, SETTINGS, reading_of
 from ha_tasks.adapters.postgres_session import Login, Passwords, Row, Session, SessionFailed, control_logins
 from ha_tasks.errors import ActionFailed, PassingFailure, VerificationFailed
 from ha_tasks.model.cluster import format_lsn
 from ha_tasks.model.platform import Instance, Service
+from ha_tasks.model.replication import NodeReading
 from ha_tasks.model.switchover import Transaction
 from ha_tasks.ports.clock import Clock
 
@@ -112,6 +114,10 @@ class SqlPostgresControl:
         """Reads only."""
         rows = self._ask(service, node, "SELECT system_identifier FROM pg_control_system()")
         return rows[0][0] or ""
+
+    def reading(self, service: Service, node: Instance) -> NodeReading:
+        """Reads only. Without pg_read_all_stats it is incomplete, and ``lacking`` says so."""
+        return reading_of(node.name, self._ask(service, node, READING, ",".join(SETTINGS))[0][0] or "")
 
     def write_canary(self, service: Service, entry: str, token: str, timeout_s: float) -> str:
         """Idempotent; raises VerificationFailed when the row is not found again. Old rows are forgotten.

@@ -336,7 +336,7 @@ class System:
     @cached_property
     def replication(self) -> DataReplication:
         """Who streams, who should."""
-        return DataReplication(control=self.control, clusters=self.store.clusters)
+        return DataReplication(control=self.control, clusters=self.store.clusters, agents=self.agents)
 
     @cached_property
     def adopter(self) -> Adopter:

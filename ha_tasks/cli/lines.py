@@ -89,6 +89,16 @@ def span(seconds: float) -> str:
     return f"{whole} s"
 
 
+def amount(count: int | None) -> str:
+    """Bytes: ``0 B``, ``640 B``, ``1.4 MB``, ``12 GB``; ``-`` for None."""
+    if count is None:
+        return "-"
+    for unit, size in (("TB", 1024**4), ("GB", 1024**3), ("MB", 1024**2), ("kB", 1024)):
+        if count >= size:
+            return f"{count / size:.{0 if count >= 10 * size else 1}f} {unit}"
+    return f"{count} B"
+
+
 def moment(at: str | None, now: str | None = None) -> str:
     """An ISO time as ``03:12:45``, with the date when that is not ``now``'s; ``-`` for None. UTC."""
     if at is None:

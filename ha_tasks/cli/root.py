@@ -29,6 +29,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Show what ha-tasks.toml changes and touches, then make it the applied one.",
     ),
     "status": ("status", "What is broken, since when, what is being done, what you can do."),
+    "replication": (
+        "replication",
+        "Ask a PostgreSQL cluster now: who follows whom, lag, slots, the synchronous set, data at risk.",
+    ),
     "incidents": ("incidents", "The latest incidents, or one with its story."),
     "run": ("runs", "A recovery: its steps, what became of them, every attempt."),
     "plan": ("plan", "What a recovery of a service would do now; changes nothing."),

@@ -1,62 +1,72 @@
-"""DataReplication: who streams, who should, and what that means for the data at risk."""
+"""DataReplication: who streams from whom, who should, and what that means for the data at risk."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
-from ha_tasks.model.cluster import ClusterState
-from ha_tasks.model.plain import Json
-from ha_tasks.model.platform import Service
+from ha_tasks.errors import HaTasksError
+from ha_tasks.model.cluster import Cluster
+from ha_tasks.model.platform import Instance, ManagedBy, Service
+from ha_tasks.model.replication import NodeReading, NodeWord, ReplicationReport
+from ha_tasks.model.replication_judgement import ClusterFacts, report
+from ha_tasks.ports.host import DatabaseAgent
 from ha_tasks.ports.postgres import PostgresControl
 from ha_tasks.ports.repositories import Clusters
 
+AGENT_TIMEOUT_S = 0.5
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicationReport:
-    """``ok``: the quorum of the recorded synchronous set streams, so a failover would lose nothing."""
-
-    service: str
-    primary: str
-    state: ClusterState
-    synchronous: tuple[str, ...]
-    streaming: tuple[str, ...]
-    missing: tuple[str, ...]
-    ok: bool
-
-    def to_json(self) -> Json:
-        """The report as plain JSON."""
-        return {
-            "service": self.service,
-            "primary": self.primary,
-            "state": str(self.state),
-            "synchronous": list(self.synchronous),
-            "streaming": list(self.streaming),
-            "missing": list(self.missing),
-            "ok": self.ok,
-        }
+_Said = TypeVar("_Said")
 
 
 class DataReplication:
     """Reads only."""
 
-    def __init__(self, *, control: PostgresControl, clusters: Clusters) -> None:
+    def __init__(self, *, control: PostgresControl, clusters: Clusters, agents: DatabaseAgent) -> None:
         self._control = control
         self._clusters = clusters
+        self._agents = agents
 
     def check(self, service: Service) -> ReplicationReport:
-        """ServiceUnreachable when the recorded primary does not answer; KeyError when none is recorded."""
-        cluster = self._clusters.get(service.name)
-        streaming = self._control.streaming(service, service.instance(cluster.primary))
-        others = {i.name for i in service.instances} - {cluster.primary}
-        ok = bool(cluster.sets) and all(
-            s.quorum > 0 and len(streaming & set(s.members)) >= s.quorum for s in cluster.sets
-        )
-        return ReplicationReport(
+        """Every server and every agent is asked once, all side by side; who does not answer is a finding.
+
+        Raises StoreUnreachable, and UsageError for what is no PostgreSQL service.
+        """
+        cluster = self._recorded(service)
+        nodes = service.instances
+        answers = _side_by_side(nodes, lambda node: self._reading(service, node))
+        words = _side_by_side(nodes, self._word)
+        facts = ClusterFacts(
             service=service.name,
-            primary=cluster.primary,
-            state=cluster.state,
-            synchronous=tuple(sorted({m for s in cluster.sets for m in s.members})),
-            streaming=tuple(sorted(streaming)),
-            missing=tuple(sorted(others - streaming)),
-            ok=ok,
+            answers={node.name: said for node, said in zip(nodes, answers, strict=True)},
+            addresses={node.name: node.address for node in nodes},
+            cluster=cluster,
+            words={node.name: word for node, word in zip(nodes, words, strict=True)},
+            ours=service.managed_by is ManagedBy.HA_TASKS,
         )
+        return report(facts)
+
+    def _recorded(self, service: Service) -> Cluster | None:
+        try:
+            return self._clusters.get(service.name)
+        except KeyError:
+            return None
+
+    def _reading(self, service: Service, node: Instance) -> NodeReading | str:
+        try:
+            return self._control.reading(service, node)
+        except HaTasksError as error:  # who does not answer is part of the picture
+            return str(error)
+
+    def _word(self, node: Instance) -> NodeWord:
+        try:
+            status = self._agents.status(node.name, timeout_s=AGENT_TIMEOUT_S)
+        except HaTasksError:  # an agent only adds to what the server says
+            return NodeWord()
+        return NodeWord(history=status.history, binary=status.binary)
+
+
+def _side_by_side(nodes: Sequence[Instance], ask: Callable[[Instance], _Said]) -> list[_Said]:
+    with ThreadPoolExecutor(max_workers=max(1, len(nodes)), thread_name_prefix="replication") as pool:
+        return list(pool.map(ask, nodes))

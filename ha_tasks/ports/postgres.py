@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from ha_tasks.model.platform import Instance, Service
+from ha_tasks.model.replication import NodeReading
 from ha_tasks.model.switchover import Transaction
 
 
@@ -43,6 +44,10 @@ class PostgresControl(Protocol):
 
     def system_identifier(self, service: Service, node: Instance) -> str:
         """The number that a server and all its standbys share, and no other."""
+        ...
+
+    def reading(self, service: Service, node: Instance) -> NodeReading:
+        """Everything about its replication, its settings for it and our rights, in one question."""
         ...
 
     def write_canary(self, service: Service, entry: str, token: str, timeout_s: float) -> str:

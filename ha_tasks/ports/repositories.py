@@ -334,6 +334,18 @@ class ScheduleBook(Protocol):
         ...
 
 
+class ReplicationBook(Protocol):
+    """The latest picture of each cluster's replication; see ReplicationReport.to_json."""
+
+    def put(self, service: str, body: Json, at: datetime) -> None:
+        """Replaces the one that is kept, unless that is newer. Idempotent."""
+        ...
+
+    def latest(self) -> Mapping[str, tuple[datetime, Json]]:
+        """Service -> (when it was taken, the picture)."""
+        ...
+
+
 class DrillBook(Protocol):
     """Reports of drills."""
 

@@ -349,6 +349,15 @@ class _ScheduleEntry(TypedColumns):
 schedule_entry = Table("schedule_entry", metadata, _ScheduleEntry)
 
 
+class _ReplicationPicture(TypedColumns):
+    service: Named[str] = Column(primary_key=True)
+    body: Named[Json] = Column(PlainJson, nullable=False)
+    taken_at: Named[datetime] = Column(Moment)
+
+
+replication_picture = Table("replication_picture", metadata, _ReplicationPicture)
+
+
 class _Drill(TypedColumns):
     id: Named[int] = Column(Id, primary_key=True)
     scenario: Named[str]

@@ -11,7 +11,7 @@ from celery import Celery
 
 from ha_tasks.bootstrap.actions import limit_s
 from ha_tasks.bootstrap.own_actions import OWN_LIMIT_S, offered
-from ha_tasks.errors import ServiceUnreachable
+from ha_tasks.bootstrap.replication import replication_watch_of
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import ServiceKind
 from ha_tasks.model.run import Phase
@@ -87,21 +87,11 @@ def _probe(runtime: Runtime, kind: ServiceKind) -> Callable[..., Json]:
 
 def _check_replication(runtime: Runtime) -> Callable[..., Json]:
     def check_replication() -> Json:
-        """Who streams from whom; a primary that does not answer is a failed check, not an error."""
+        """Who streams from whom, and what is wrong about it; who does not answer is part of the picture."""
         system = runtime.system()
-        reports: Json = {}
-        for service in system.platform.services.values():
-            if service.kind is not ServiceKind.POSTGRES:
-                continue
-            try:
-                report = system.replication.check(service)
-            except (ServiceUnreachable, KeyError) as error:
-                reports[service.name] = {"ok": False, "error": str(error)}
-            else:
-                reports[service.name] = report.to_json()
-            ok = bool(reports[service.name]["ok"])
-            system.store.ledger.integrity("replication", service.name, ok, system.clock.now())
-        return reports
+        databases = [s for s in system.platform.services.values() if s.kind is ServiceKind.POSTGRES]
+        watch = replication_watch_of(system)
+        return {service.name: watch.look(service) for service in databases}
 
     return check_replication
 

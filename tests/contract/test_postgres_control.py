@@ -97,6 +97,23 @@ def test_a_server_and_its_standby_share_their_system_identifier(scene: Scene) ->
     assert "" not in identifiers
 
 
+def test_a_reading_says_who_feeds_whom_how_far_and_by_which_settings(scene: Scene) -> None:
+    primary = scene.control.reading(scene.service, scene.primary)
+    standby = scene.control.reading(scene.service, scene.standby)
+
+    assert (primary.in_recovery, standby.in_recovery) == (False, True)
+    assert [(s.name, s.state) for s in primary.senders] == [("pg2", "streaming")]
+    assert standby.receiver is not None
+    assert (standby.receiver.status, standby.receiver.upstream) == ("streaming", scene.primary.address)
+    assert (standby.receiver.silent_s or 0.0) < 30
+    assert primary.system_identifier == standby.system_identifier
+    assert primary.timeline == standby.timeline == 1
+    assert primary.lsn > 0 < standby.lsn
+    assert primary.version >= 150000
+    assert primary.settings["synchronous_commit"] == "on"
+    assert (primary.lacking, primary.weakened, primary.pending_restart) == ((), (), ())
+
+
 def test_a_checkpoint_may_be_taken_twice(scene: Scene) -> None:
     scene.control.checkpoint(scene.service, scene.primary)
     scene.control.checkpoint(scene.service, scene.primary)

@@ -196,6 +196,18 @@ def test_no_change_is_no_generation(store: AnyStore):
     assert [w.generation for w in wanted] == [1]
 
 
+def test_the_newest_picture_of_a_clusters_replication_is_kept(store: AnyStore):
+    store.replication.put("db", {"ok": True, "nodes": [{"node": "pg1", "lag_s": None}]}, at(2))
+    store.replication.put("db", {"ok": False}, at(1))
+    store.replication.put("other", {"ok": False}, at(1))
+    store.replication.put("other", {"ok": True}, at(3))
+
+    assert store.replication.latest() == {
+        "db": (at(2), {"ok": True, "nodes": [{"node": "pg1", "lag_s": None}]}),
+        "other": (at(3), {"ok": True}),
+    }
+
+
 def test_reports_of_drills_are_kept_newest_first(store: AnyStore):
     numbers = [
         store.drills.add("lose-primary", verdict, {"verdict": verdict, "lost": None}, at(second))

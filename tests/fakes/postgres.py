@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ha_tasks.errors import ServiceUnreachable
 from ha_tasks.model.platform import Instance, Service
+from ha_tasks.model.replication import NodeReading, Receiver, Sender, Slot
 from ha_tasks.model.switchover import Transaction
+
+SETTINGS = {
+    "synchronous_commit": "on",
+    "synchronous_standby_names": "",
+    "fsync": "on",
+    "full_page_writes": "on",
+    "wal_log_hints": "on",
+    "data_checksums": "off",
+    "hot_standby": "on",
+    "recovery_min_apply_delay": "0",
+    "max_slot_wal_keep_size": "1024",
+}
 
 
 @dataclass
@@ -21,6 +35,9 @@ class FakeNode:
     checkpoints: int = 0
     ended: list[str] = field(default_factory=list)
     transactions: list[Transaction] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=lambda: dict(SETTINGS))
+    said: dict[str, Any] = field(default_factory=dict)
+    """What its reading says otherwise than the rest of this."""
 
 
 class FakePostgresControl:
@@ -57,6 +74,28 @@ class FakePostgresControl:
         self._asked(node.name)
         return f"{service.name}-7000000000000000000"
 
+    def reading(self, service: Service, node: Instance) -> NodeReading:
+        it = self._asked(node.name)
+        of = next((n for n, other in self.nodes.items() if node.name in other.standbys), None)
+        address = "" if of is None else service.instance(of).address
+        slot = f"ha_{node.name}"
+        plain = NodeReading(
+            node=node.name,
+            system_identifier=self.system_identifier(service, node),
+            version=180001,
+            in_recovery=not it.primary,
+            timeline=1,
+            lsn=it.flush_lsn if of is None else self.nodes[of].standbys[node.name],
+            replayed=None if of is None else self.nodes[of].standbys[node.name],
+            receiver=None
+            if of is None
+            else Receiver(status="streaming", upstream=address, slot=slot, silent_s=0.1),
+            senders=tuple(_sender(name, lsn) for name, lsn in it.standbys.items()),
+            slots=tuple(Slot(name=f"ha_{n}", physical=True, active=True, holds=0) for n in it.standbys),
+            settings=dict(it.settings),
+        )
+        return replace(plain, **it.said)
+
     def write_canary(self, service: Service, entry: str, token: str, timeout_s: float) -> str:
         name = self.entries.get(entry)
         if name is None:
@@ -77,3 +116,7 @@ class FakePostgresControl:
         if not node.reachable:
             raise ServiceUnreachable(f"{name} does not answer")
         return node
+
+
+def _sender(name: str, lsn: int) -> Sender:
+    return Sender(name=name, state="streaming", sync_state="quorum", sent=lsn, flushed=lsn, replayed=lsn)

@@ -599,6 +599,23 @@ class FakeScheduleBook:
         return max((tick.changed_at for tick in ticks), default=None)
 
 
+class FakeReplicationBook:
+    """Pictures in a dict."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+        self.pictures: dict[str, tuple[datetime, Json]] = {}
+
+    @one_at_a_time
+    def put(self, service: str, body: Json, at: datetime) -> None:
+        if service not in self.pictures or self.pictures[service][0] <= at:
+            self.pictures[service] = (at, plain(body))
+
+    @one_at_a_time
+    def latest(self) -> Mapping[str, tuple[datetime, Json]]:
+        return dict(sorted(self.pictures.items()))
+
+
 class FakeDrillBook:
     """Reports in a list."""
 
@@ -636,6 +653,7 @@ class FakeStore:
         self.ticks = FakeTickBook(self.leadership, self.ledger)
         self.schedule = FakeScheduleBook(self.ticks)
         self.drills = FakeDrillBook(self.audit)
+        self.replication = FakeReplicationBook()
         self.requests = FakeRequestBook(self.journal)
         self.cursors = FakeEventCursors()
         self.identity = FakeStoreIdentity(

@@ -1,24 +1,34 @@
-"""DataReplication: whether a failover would lose nothing, by who streams and who should."""
+"""DataReplication: every server and agent is asked, and who does not answer is part of the picture."""
 
 from __future__ import annotations
 
 import pytest
 
 from ha_tasks.disaster_recovery.data_replication import DataReplication
-from ha_tasks.errors import ServiceUnreachable
 from ha_tasks.model.cluster import Cluster, ClusterState, sync_set_of
+from ha_tasks.model.replication import NodeRole
+from ha_tasks.model.replication_findings import FindingCode
 from tests.fakes.clock import FakeClock
+from tests.fakes.host import FakeHostAgents
 from tests.fakes.postgres import FakeNode, FakePostgresControl
 from tests.fakes.repositories import FakeClusters
 from tests.unit.builders import database
+
+LSN = 0x3000000
 
 
 def replication(streaming, sets, reachable=True):
     clusters = FakeClusters()
     cluster = Cluster(name="db", epoch=1, primary="pg1", state=ClusterState.STEADY, sets=sets)
     clusters.register(cluster, FakeClock().now())
-    node = FakeNode(primary=True, reachable=reachable, standbys=dict.fromkeys(streaming, 1))
-    return DataReplication(control=FakePostgresControl({"pg1": node}), clusters=clusters)
+    nodes = {
+        "pg1": FakeNode(primary=True, reachable=reachable, standbys=dict.fromkeys(streaming, LSN)),
+        "pg2": FakeNode(),
+        "pg3": FakeNode(),
+    }
+    nodes["pg1"].settings["synchronous_standby_names"] = sets[-1].setting()
+    agents = FakeHostAgents(primary="pg1", others=["pg2", "pg3"])
+    return DataReplication(control=FakePostgresControl(nodes), clusters=clusters, agents=agents)
 
 
 @pytest.mark.parametrize(
@@ -48,9 +58,22 @@ def test_who_is_missing_is_named():
     report = replication(["pg3"], (sync_set_of(["pg2", "pg3"]),)).check(database())
 
     assert report.missing == ("pg2",)
-    assert report.synchronous == ("pg2", "pg3")
+    assert report.recorded == ("ANY 1 (pg2, pg3)",)
 
 
-def test_a_primary_that_does_not_answer_is_an_error_of_the_check():
-    with pytest.raises(ServiceUnreachable):
-        replication([], (sync_set_of(["pg2"]),), reachable=False).check(database())
+def test_a_server_that_does_not_answer_is_part_of_the_picture():
+    report = replication([], (sync_set_of(["pg2"]),), reachable=False).check(database())
+
+    assert not report.ok
+    assert report.nodes[0].role is NodeRole.SILENT
+    assert report.risk.certainty == "unknown"
+    assert (FindingCode.SILENT, "pg1") in {(f.code, f.node) for f in report.findings}
+
+
+def test_a_cluster_that_is_not_in_care_is_shown_all_the_same():
+    made = replication(["pg2", "pg3"], (sync_set_of(["pg2", "pg3"]),))
+    made._clusters = FakeClusters()
+
+    report = made.check(database())
+
+    assert (report.primary, report.state, report.ok) == ("pg1", "not in care", False)
