@@ -40,6 +40,7 @@ class RecoveryType(StrEnum):
     RESTART = "restart"
     REJOIN = "rejoin"
     SWITCHOVER = "switchover"
+    SYNC_SET = "sync_set"
 
 
 class ActionName(StrEnum):
@@ -78,6 +79,8 @@ class ActionName(StrEnum):
     RESTORE_REDUNDANCY = "restore_redundancy"
     CLOSE_READS = "close_reads"
     RESTART_STANDBY = "restart_standby"
+    # a standby that receives nothing
+    NARROW_SYNC_SET = "narrow_sync_set"
     # the three gates
     VERIFY_SERVICE = "verify_service"
 

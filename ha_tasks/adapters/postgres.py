@@ -78,6 +78,16 @@ class SqlPostgresControl:
         sql = "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'"
         return _names(self._ask(service, primary, sql))
 
+    def receiving(self, service: Service, primary: Instance) -> frozenset[str]:
+        """Reads only."""
+        sql = "SELECT application_name FROM pg_stat_replication WHERE state IN ('streaming', 'catchup')"
+        return _names(self._ask(service, primary, sql))
+
+    def sync_setting(self, service: Service, primary: Instance) -> str:
+        """Reads only."""
+        rows = self._ask(service, primary, "SELECT current_setting('synchronous_standby_names')")
+        return rows[0][0] or ""
+
     def checkpoint(self, service: Service, primary: Instance) -> None:
         """Idempotent; waits ``checkpoint_timeout_s`` at most."""
         self._ask(service, primary, "CHECKPOINT", timeout_s=self._checkpoint_timeout_s)
@@ -90,7 +100,7 @@ class SqlPostgresControl:
         """
         sql = (
             "SELECT pid, pg_terminate_backend(pid, $2::bigint) FROM pg_stat_replication "
-            "WHERE application_name = ANY(string_to_array($1, ','))"
+            "WHERE lower(application_name) = ANY(string_to_array(lower($1), ','))"
         )
         limit_ms = str(int(self._timeout_s * 1000))
         rows = self._ask(service, primary, sql, ",".join(names), limit_ms)

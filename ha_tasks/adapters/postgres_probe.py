@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 from ha_tasks.adapters.deadline import Deadline
 from ha_tasks.adapters.looking import Sight, Vantage
@@ -29,7 +30,10 @@ SELECT r.standby::int,
        coalesce(w.status = 'streaming'
                 AND w.last_msg_receipt_time > clock_timestamp() - interval '2 seconds', false)::int,
        (w.pid IS NOT NULL AND w.status IS NULL)::int,
-       s.waits, d.waits
+       s.waits, d.waits,
+       CASE WHEN NOT r.standby AND NOT EXISTS (SELECT FROM pg_stat_replication WHERE state IS NULL)
+            THEN (SELECT coalesce(string_agg(application_name, ','), '') FROM pg_stat_replication
+                   WHERE state IN ('streaming', 'catchup')) END
   FROM (SELECT pg_is_in_recovery() AS standby) r
  CROSS JOIN pg_control_recovery() c
  CROSS JOIN pg_control_checkpoint() k
@@ -113,11 +117,13 @@ def _judged(row: Row, user: str) -> Sight:
     if hidden:  # "not receiving" would be a lie, and it is evidence against the primary
         detail = f"role {user} may not see pg_stat_wal_receiver: GRANT pg_read_all_stats TO {user}"
         return Sight(kind=OutcomeKind.ERROR, detail=detail)
-    facts = {
+    facts: dict[str, Any] = {
         "in_recovery": bool(standby),
         "timeline": timeline,
         "lsn": lsn,
         "receiving": bool(receiving),
-        "waits": {name: wait for name, wait in zip(("sync", "wal"), row[5:], strict=True) if wait},
+        "waits": {name: wait for name, wait in zip(("sync", "wal"), row[5:7], strict=True) if wait},
     }
+    if row[7] is not None:
+        facts["standbys"] = sorted(filter(None, row[7].split(",")))
     return Sight(facts=facts)

@@ -9,7 +9,7 @@ from ha_tasks.model.action import Traits
 from ha_tasks.model.platform import ServiceKind
 from ha_tasks.names import ActionName
 from ha_tasks.ports.action import Action
-from ha_tasks.workflows.actions import http, postgres, rejoin, restarting, switchover
+from ha_tasks.workflows.actions import http, postgres, rejoin, restarting, switchover, sync_set
 from ha_tasks.workflows.actions.base import PlainAction
 from ha_tasks.workflows.actions.verify import VerifyService, VerifyTools
 from ha_tasks.workflows.cluster_moves import PostgresTools
@@ -42,7 +42,7 @@ POSTGRES: Mapping[ActionName, type[postgres.PostgresAction]] = {
     ActionName.CHECKPOINT_PRIMARY: rejoin.CheckpointPrimary,
     ActionName.REJOIN_NODE: rejoin.RejoinNode,
     ActionName.AWAIT_STREAMING: rejoin.AwaitStreaming,
-    ActionName.WIDEN_SYNC_SET: rejoin.WidenSyncSet,
+    ActionName.WIDEN_SYNC_SET: sync_set.WidenSyncSet,
     ActionName.ROUTE_READS: rejoin.RouteReads,
     ActionName.CHECK_SWITCHOVER: switchover.CheckSwitchover,
     ActionName.CHECKPOINT_NODES: switchover.CheckpointNodes,
@@ -54,6 +54,7 @@ POSTGRES: Mapping[ActionName, type[postgres.PostgresAction]] = {
     ActionName.RESTORE_REDUNDANCY: switchover.RestoreRedundancy,
     ActionName.CLOSE_READS: restarting.CloseReads,
     ActionName.RESTART_STANDBY: restarting.RestartStandby,
+    ActionName.NARROW_SYNC_SET: sync_set.NarrowSyncSet,
 }
 STEP_LIMIT_S = 60
 LONG_STEP_LIMIT_S = 240

@@ -146,7 +146,7 @@ def subject(
 
 
 def _taken_for_down(names: Sequence[str], primary: str | None, kind: IncidentKind | None) -> str:
-    if kind is IncidentKind.STANDBY_DOWN:
+    if kind in (IncidentKind.STANDBY_DOWN, IncidentKind.SYNC_MEMBER_SILENT):
         return next((name for name in names if name != (primary or names[0])), names[0])
     return primary or names[0]
 

@@ -244,7 +244,7 @@ def _selector(file: Path, table: PlaybookFile, platform: Platform) -> Iterator[F
 
 def _objectives(file: Path, table: PlaybookFile, platform: Platform) -> Iterator[Finding]:
     """Time limits that add up to more than an objective: only drills show whether it is met."""
-    if table.match.incident in (IncidentKind.STANDBY_DOWN, *ORDERED):
+    if table.match.incident in (IncidentKind.STANDBY_DOWN, IncidentKind.SYNC_MEMBER_SILENT, *ORDERED):
         return  # The service serves all the while, or a person waits: its objective does not run.
     longest = longest_s(table)
     for service in matched(table.match, platform):

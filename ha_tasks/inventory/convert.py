@@ -80,7 +80,9 @@ def _routing(table: RoutingTable | None) -> Routing | None:
 def _postgres(table: PostgresTable | None) -> PostgresSettings | None:
     if table is None:
         return None
-    return PostgresSettings(database=table.database, user=table.user, policy=DataPolicy(table.policy))
+    return PostgresSettings(
+        database=table.database, user=table.user, policy=DataPolicy(table.policy or DataPolicy.DURABILITY)
+    )
 
 
 def _pooler(table: PoolerTable | None) -> PoolerSettings | None:

@@ -266,7 +266,8 @@ def _redundancy(file: InventoryFile) -> Iterator[Finding]:
         yield from _nodes(f"services.{name}", service, service.postgres.policy)
 
 
-def _nodes(key: str, service: ServiceTable, policy: str) -> Iterator[Finding]:
+def _nodes(key: str, service: ServiceTable, chosen: str | None) -> Iterator[Finding]:
+    policy = chosen or "durability"
     count = len(service.instances)
     if count == 1:
         yield Finding(
@@ -275,7 +276,14 @@ def _nodes(key: str, service: ServiceTable, policy: str) -> Iterator[Finding]:
             mending="add two standbys; until then an outage lasts until a person mends it",
             warning=True,
         )
-    if count == 2 and policy == "durability":
+    if count == 2 and chosen is None:
+        yield Finding(
+            key=f"{key}.postgres.policy",
+            problem="a cluster of two nodes must choose what happens while its only standby is away",
+            mending='write policy = "durability" (commits wait), or "availability" (they go on, and the next '
+            "failure loses what was acknowledged last)",
+        )
+    if count == 2 and chosen == "durability":
         yield Finding(
             key=f"{key}.instances",
             problem="with one standby, writes stall while it is away (policy durability)",

@@ -222,9 +222,10 @@ class PostgresTable(Table):
         default=None,
         description="Secret reference: password of that role; left out: the servers ask for none.",
     )
-    policy: Literal["durability", "availability"] = Field(
-        default="durability",
-        description="When it must choose: stall and lose nothing, or go on and show the possible loss.",
+    policy: Literal["durability", "availability"] | None = Field(
+        default=None,
+        description="When it must choose: stall and lose nothing (`durability`), or go on and show the "
+        "possible loss (`availability`). Left out: durability; a cluster of two nodes must choose.",
     )
 
 

@@ -32,6 +32,7 @@ class Guard(StrEnum):
     UPSTREAM_FIRST = "upstream_first"
     FROZEN = "frozen"
     HOST_SILENT = "host_silent"
+    DURABILITY = "durability"
     DATA_LOSS = "data_loss"
     APPROVAL = "approval"
 
@@ -88,6 +89,8 @@ class GuardFacts:
     """Incident whose compensation failed on this scope and that nobody has acknowledged."""
     silent_host: str | None = None
     """Host that the plan needs and whose agent does not answer."""
+    stalled: str | None = None
+    """The synchronous set that policy durability keeps, although nobody would be left in it."""
     possible_loss: Loss | None = None
     """None: no acknowledged data can be lost."""
     rpo_s: float = 0.0
@@ -222,6 +225,16 @@ def _silent(f: GuardFacts) -> str | None:
     return f"the agent on {f.silent_host} does not answer" if f.silent_host else None
 
 
+def _stalled(f: GuardFacts) -> str | None:
+    """Loudly: commits wait until a standby is back, or until a person decides otherwise."""
+    if f.stalled is None:
+        return None
+    return (
+        f"nobody of {f.stalled} receives WAL: commits wait until one is back (policy durability); "
+        f'to go on without a standby: policy = "availability" in [services.{f.plan.service}.postgres]'
+    )
+
+
 def _loss(f: GuardFacts) -> str | None:
     """An acceptance is of so many bytes, not of whatever it turns out to be."""
     loss = f.possible_loss
@@ -259,6 +272,7 @@ _GUARDS: tuple[tuple[Guard, Callable[[GuardFacts], str | None]], ...] = (
     (Guard.UPSTREAM_FIRST, _upstream),
     (Guard.FROZEN, _frozen),
     (Guard.HOST_SILENT, _silent),
+    (Guard.DURABILITY, _stalled),
     (Guard.DATA_LOSS, _loss),
     (Guard.APPROVAL, _approval),
 )

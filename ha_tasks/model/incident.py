@@ -16,6 +16,8 @@ class IncidentKind(StrEnum):
     INSTANCE_DOWN = "instance_down"
     PRIMARY_DOWN = "primary_down"
     STANDBY_DOWN = "standby_down"
+    SYNC_MEMBER_SILENT = "sync_member_silent"
+    """A member of the synchronous set receives nothing: it could confirm no revocation either."""
     REPLICATION_FAULT = "replication_fault"
     """Something about a PostgreSQL cluster that serves, and would not after the next failure."""
     SWITCHOVER_ORDERED = "switchover_ordered"

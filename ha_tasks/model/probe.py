@@ -34,7 +34,8 @@ class ProbeOutcome:
     ``facts`` for PostgreSQL: ``in_recovery`` (bool), ``timeline`` (int), ``lsn`` (int, bytes),
     ``receiving`` (bool: the WAL receiver heard from upstream within 2 s), ``waits`` (transactions that
     wait in their commit: ``sync`` for a synchronous standby, ``wal`` for the disk; each names the longest
-    one by pid and begin, and is missing when there is none),
+    one by pid and begin, and is missing when there is none), ``standbys`` (list of names: whom a primary
+    sends WAL to; missing where that may not be seen),
     ``agent`` (None when silent, else {"postmaster": "running"|"exited"|"absent", "epoch": int,
     "stopped": ""|"the postmaster"|"every process", "unanswered_s": seconds since the agent itself was
     last answered by a new session, or None}).

@@ -29,6 +29,8 @@ class Verdict:
     evidence: str
     vantages: tuple[str, ...] = ()
     failing_since: datetime | None = None
+    unheard_since: datetime | None = None
+    """Of a member of a synchronous set: so long the primary has sent it nothing, if that is too long."""
     score: float | None = None
     """Health from 0 (down) to 1 (healthy); None when unknown."""
     remedy: Remedy = Remedy.NONE

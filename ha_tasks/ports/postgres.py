@@ -25,6 +25,14 @@ class PostgresControl(Protocol):
         """Names of the standbys that stream from the primary now."""
         ...
 
+    def receiving(self, service: Service, primary: Instance) -> frozenset[str]:
+        """Names of the standbys that the primary sends WAL to now, those that still catch up included."""
+        ...
+
+    def sync_setting(self, service: Service, primary: Instance) -> str:
+        """``synchronous_standby_names`` as a new session of the primary has it."""
+        ...
+
     def checkpoint(self, service: Service, primary: Instance) -> None:
         """CHECKPOINT; idempotent. pg_rewind says "no rewind required" on a new primary before it."""
         ...
@@ -32,6 +40,7 @@ class PostgresControl(Protocol):
     def end_walsenders(self, service: Service, primary: Instance, names: Collection[str]) -> None:
         """Ends the WAL senders of these standbys and returns when they are gone; PassingFailure otherwise.
 
+        Names are compared as PostgreSQL compares them with a synchronous set, without regard to case.
         They come back within 200 ms with the new settings.
         """
         ...

@@ -5,19 +5,20 @@ Any number of observers do this at the same time: unique indexes make one incide
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ha_tasks.failover.health_monitor import HealthMonitor
 from ha_tasks.failover.service_discovery import ServiceRegistry
-from ha_tasks.model.cluster import ClusterState
+from ha_tasks.model.cluster import Cluster, ClusterState
 from ha_tasks.model.health import ServiceHealth, ServiceState, instance_score, service_health
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, failures, incident_key
 from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.playbook import Plan
-from ha_tasks.model.probe import ProbeOutcome
+from ha_tasks.model.probe import ProbeOutcome, Target
 from ha_tasks.model.run import Run
+from ha_tasks.model.sync_change import looks_at, members_of, unheard
 from ha_tasks.model.verdict import Verdict, VerdictState
 from ha_tasks.names import Counter, Histogram
 from ha_tasks.ports.clock import Clock
@@ -31,6 +32,7 @@ LOOK_BACK_S = 15.0
 """Outcomes older than this say nothing about now."""
 GAP = timedelta(seconds=10)
 """Longer than any pause between two judgements of observers that live."""
+_SEVERITY = {IncidentKind.PRIMARY_DOWN: "critical"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +97,12 @@ class Detection:
         for service in services:
             primary = self.primary_of(service)
             mine = [o for o in outcomes if o.target.service == service.name]
+            lost = self._unheard(service, mine, now)
             judged = self._detector.analyze_system_state(service, mine, now, primary=primary)
             outside = self._outside(service)
             whole = [_left_out(v, now) if v.target.instance in outside else v for v in judged]
-            verdicts += [_scored(v, service, mine, now) for v in whole]
+            known = [replace(v, unheard_since=lost.get(v.target.instance)) for v in whole]
+            verdicts += [_scored(v, service, mine, now) for v in known]
         return tuple(verdicts)
 
     def react(
@@ -115,9 +119,10 @@ class Detection:
         for name, mine in by_service.items():
             self._keep_ledger(self._platform.services[name], mine)
         planned = {name for name in by_service if self._starter.works_on(name)}
-        failed = [v for v in verdicts if v.state is VerdictState.FAILED]
         # A node that planned work stops on purpose is no failure; its run has a deadline at each step.
-        opened = [self._open(v) for v in failed if v.target.service not in planned]
+        judged = [v for v in verdicts if v.target.service not in planned]
+        failed = [v for v in judged if v.state is VerdictState.FAILED]
+        opened = [*map(self._open, failed), *(self._open_silent(v, judged) for v in self._silent(judged))]
         self._close(verdicts)
         blind = {v.target.service for v in verdicts if v.state is VerdictState.BLIND}
         touched = {incident.id: incident for incident in opened}
@@ -150,15 +155,54 @@ class Detection:
         inside = set.intersection(*(set(s.members) for s in cluster.sets)) if cluster.sets else set()
         return {i.name for i in service.instances} - inside - {cluster.primary}
 
-    def _open(self, verdict: Verdict) -> Incident:
+    def _unheard(
+        self, service: Service, outcomes: Sequence[ProbeOutcome], now: datetime
+    ) -> Mapping[str, datetime]:
+        """Members of the recorded sets that a primary which serves has sent nothing for too long."""
+        cluster = self._led(service)
+        if cluster is None:
+            return {}
+        return unheard(members_of(cluster.sets), looks_at(cluster.primary, outcomes), now)
+
+    def _led(self, service: Service) -> Cluster | None:
+        """The recorded cluster, while nobody fails it over."""
+        if self.primary_of(service) is None:
+            return None
+        cluster = self._clusters.get(service.name)
+        led = cluster.state in (ClusterState.STEADY, ClusterState.BLOCKED) and not cluster.unfinished
+        return cluster if led else None
+
+    def _silent(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
+        """Without those that a rejoin is about: it takes them out of the set itself, if it takes long."""
+        at_it = (IncidentState.RECOVERING, IncidentState.VERIFYING)
+        coming = {
+            Target(service=i.service, instance=i.instance)
+            for i in self._incidents.current()
+            if i.kind is IncidentKind.STANDBY_DOWN and i.state in at_it
+        }
+        return [v for v in verdicts if v.unheard_since is not None and v.target not in coming]
+
+    def _open_silent(self, verdict: Verdict, verdicts: Sequence[Verdict]) -> Incident:
+        """Critical where no member receives: then no commit is acknowledged."""
+        service = verdict.target.service
+        silent = {v.target.instance for v in verdicts if v.target.service == service and v.unheard_since}
+        members = members_of(self._clusters.get(service).sets)
+        text = "in the synchronous set, and receives nothing"
+        found = replace(verdict, evidence=text, failing_since=verdict.unheard_since)
+        severity = "critical" if members <= silent else "warning"
+        return self._open(found, IncidentKind.SYNC_MEMBER_SILENT, severity)
+
+    def _open(
+        self, verdict: Verdict, kind: IncidentKind | None = None, severity: str | None = None
+    ) -> Incident:
         service = self._platform.services[verdict.target.service]
         instance, now = verdict.target.instance, self._clock.now()
-        kind = self._kind(service, instance)
-        incident, new = self._held_by(verdict, kind)
+        kind = kind or self._kind(service, instance)
+        incident, new = self._held_by(verdict, kind, severity)
         if not new and incident.state is IncidentState.MITIGATED and incident.instance != instance:
             text = f"{instance}, which took over, failed before redundancy was back"
             self._incidents.move(incident.id, IncidentState.RESOLVED, now, self._actor, text)
-            incident, new = self._held_by(verdict, kind)
+            incident, new = self._held_by(verdict, kind, severity)
         if new:
             delay = (now - incident.fault_at).total_seconds()
             labels = {"service_name": service.name, "severity": incident.severity}
@@ -166,7 +210,7 @@ class Detection:
             self._ledger.observe(Histogram.DETECTION_DELAY, {"detector": service.kind}, delay)
         return incident
 
-    def _held_by(self, verdict: Verdict, kind: IncidentKind) -> tuple[Incident, bool]:
+    def _held_by(self, verdict: Verdict, kind: IncidentKind, severity: str | None) -> tuple[Incident, bool]:
         """The incident that holds the failure's key, and whether it was opened just now."""
         service, instance, now = verdict.target.service, verdict.target.instance, self._clock.now()
         return self._incidents.open(
@@ -174,7 +218,7 @@ class Detection:
             service=service,
             instance=instance,
             kind=kind,
-            severity="critical" if kind is IncidentKind.PRIMARY_DOWN else "warning",
+            severity=severity or _SEVERITY.get(kind, "warning"),
             summary=f"{instance} of {service}: {verdict.evidence}",
             fault_at=verdict.failing_since or now,
             now=now,
@@ -191,16 +235,25 @@ class Detection:
     def _close(self, verdicts: Sequence[Verdict]) -> None:
         """What is over: mended by itself before anything was begun, or mitigated and whole again."""
         healthy = {v.target for v in verdicts if v.state is VerdictState.HEALTHY}
+        silent = {v.target for v in verdicts if v.unheard_since is not None}
         for incident in failures(self._incidents.current()):
             service = self._platform.services.get(incident.service)
             if service is None or not any(v.target.service == service.name for v in verdicts):
                 continue
             target_ok = any(t.service == service.name and t.instance == incident.instance for t in healthy)
+            if incident.kind is IncidentKind.SYNC_MEMBER_SILENT:
+                still = Target(service=service.name, instance=incident.instance) in silent
+                target_ok = self._let_out(incident, service) or (target_ok and not still)
             whole = all(
                 any(t.service == service.name and t.instance == i.name for t in healthy)
                 for i in service.instances
             )
             self._close_one(incident, service, target_ok=target_ok, whole=whole)
+
+    def _let_out(self, incident: Incident, service: Service) -> bool:
+        """The silent member is none any more: commits do not wait for it, whatever has become of it."""
+        cluster = self._led(service)
+        return cluster is not None and incident.instance not in members_of(cluster.sets)
 
     def _close_one(self, incident: Incident, service: Service, *, target_ok: bool, whole: bool) -> None:
         now = self._clock.now()

@@ -18,6 +18,7 @@ from ha_tasks.model.playbook import Plan
 from ha_tasks.model.revision import UNREVISED, Standing
 from ha_tasks.model.run import Run, RunState
 from ha_tasks.model.switch import EVERYTHING, OBSERVE, STOP, Switch
+from ha_tasks.model.sync_change import GAP, looks_at, without
 from ha_tasks.model.verdict import Verdict, VerdictState
 from ha_tasks.names import ActionName
 from ha_tasks.ports.clock import Clock
@@ -134,6 +135,7 @@ class GuardFactsGatherer:
             upstreams=self._upstreams(incident),
             frozen_by=self._frozen_by(incident),
             silent_host=self._silent_host(incident),
+            stalled=self._stalled(incident, service),
             possible_loss=self._possible_loss(incident, service),
             rpo_s=service.rpo_s,
             accepted_bytes=said.accepted_bytes,
@@ -224,6 +226,17 @@ class GuardFactsGatherer:
             for o in self._sources.observations.since(since, incident.service)
         )
         return None if seen else incident.instance
+
+    def _stalled(self, incident: Incident, service: Service) -> str | None:
+        """The set that must stay, by the latest look at the primary; None: there is a way, or no look."""
+        settings, cluster = service.postgres, self._cluster(service)
+        if incident.kind is not IncidentKind.SYNC_MEMBER_SILENT or settings is None or cluster is None:
+            return None
+        outcomes = self._sources.observations.since(self._clock.now() - GAP, service.name)
+        looks = sorted(looks_at(cluster.primary, outcomes), key=lambda look: look.at)
+        if not looks or without(cluster.sets, incident.instance, looks[-1].receiving, settings.policy):
+            return None
+        return " and ".join(s.setting() for s in cluster.sets)
 
     def _possible_loss(self, incident: Incident, service: Service) -> Loss | None:
         """Policy durability stalls instead, whatever happens: the protocol promotes only what is safe."""

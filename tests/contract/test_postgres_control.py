@@ -75,6 +75,15 @@ def test_the_standby_streams(scene: Scene) -> None:
     assert scene.control.streaming(scene.service, scene.primary) == {"pg2"}
 
 
+def test_the_standby_receives(scene: Scene) -> None:
+    assert scene.control.receiving(scene.service, scene.primary) == {"pg2"}
+    assert scene.control.receiving(scene.service, scene.standby) == frozenset()
+
+
+def test_a_primary_that_waits_for_nobody_has_an_empty_setting(scene: Scene) -> None:
+    assert scene.control.sync_setting(scene.service, scene.primary) == ""
+
+
 def test_nobody_streams_from_a_standby(scene: Scene) -> None:
     assert scene.control.streaming(scene.service, scene.standby) == frozenset()
 
@@ -145,7 +154,7 @@ def test_an_ended_wal_sender_comes_back_by_itself(real: Scene, pair: PostgresPai
     with psycopg.connect(pair.primary.dsn(), autocommit=True) as watching:
         before = watching.execute("SELECT pid FROM pg_stat_replication").fetchall()
 
-        real.control.end_walsenders(real.service, real.primary, ["pg2", "pg3"])
+        real.control.end_walsenders(real.service, real.primary, ["PG2", "pg3"])
 
         old = [pid for (pid,) in before]
         left = watching.execute("SELECT pid FROM pg_stat_activity WHERE pid = ANY(%s)", (old,)).fetchall()

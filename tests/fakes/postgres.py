@@ -38,6 +38,7 @@ class FakeNode:
     settings: dict[str, str] = field(default_factory=lambda: dict(SETTINGS))
     said: dict[str, Any] = field(default_factory=dict)
     """What its reading says otherwise than the rest of this."""
+    sync_setting: str = ""
 
 
 class FakePostgresControl:
@@ -57,6 +58,12 @@ class FakePostgresControl:
 
     def streaming(self, service: Service, primary: Instance) -> frozenset[str]:
         return frozenset(self._asked(primary.name).standbys)
+
+    def receiving(self, service: Service, primary: Instance) -> frozenset[str]:
+        return frozenset(self._asked(primary.name).standbys)
+
+    def sync_setting(self, service: Service, primary: Instance) -> str:
+        return self._asked(primary.name).sync_setting
 
     def checkpoint(self, service: Service, primary: Instance) -> None:
         self._asked(primary.name).checkpoints += 1

@@ -216,6 +216,12 @@ class ToyCluster:
         self._asked(primary.name)
         return frozenset(n for n in self.nodes if self._receives(n, primary.name))
 
+    def receiving(self, service: Service, primary: Instance) -> frozenset[str]:
+        return self.streaming(service, primary)
+
+    def sync_setting(self, service: Service, primary: Instance) -> str:
+        return self._asked(primary.name).sync_setting
+
     def checkpoint(self, service: Service, primary: Instance) -> None:
         self._asked(primary.name)
         self.checkpoints += 1

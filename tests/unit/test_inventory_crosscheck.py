@@ -15,6 +15,7 @@ entry = "127.0.0.1:5540"
 read_backend = "pg_read"
 read_entry = "127.0.0.1:5541"
 """
+POLICY = 'policy = "durability"'
 PG3 = """[[services.db.instances]]
 name = "pg3"
 host = "db3"
@@ -61,6 +62,7 @@ FAULTS = [
     ),
     ([('depends_on = ["db"]', 'depends_on = ["web"]')], "services.web.depends_on: goes round in a circle"),
     ([(POSTGRES_OF_DB, "")], "services.db.postgres: is missing; add [services.db.postgres]"),
+    ([(PG3, ""), (POLICY, "")], "services.db.postgres.policy: a cluster of two nodes must choose"),
     ([(ROUTING_OF_DB, "")], "services.db.routing: is missing: after a promotion"),
     ([('name = "pg1" ', 'role = "active"\nname = "pg1" ')], "services.db.instances.pg1.role: a PostgreSQL"),
     ([("[services.db.postgres]", "[services.cache.postgres]")], "services.cache.postgres: is not for kind"),

@@ -67,6 +67,11 @@ REFUSED: dict[Guard, tuple[dict[str, Any], str]] = {
         "incident 9 left it half recovered; when mended: ha-tasks ack I-9",
     ),
     Guard.HOST_SILENT: ({"silent_host": "app"}, "the agent on app does not answer"),
+    Guard.DURABILITY: (
+        {"stalled": "ANY 1 (pg2)"},
+        "nobody of ANY 1 (pg2) receives WAL: commits wait until one is back (policy durability); "
+        'to go on without a standby: policy = "availability" in [services.web.postgres]',
+    ),
     Guard.DATA_LOSS: (
         {"possible_loss": Loss(bytes=4096, seconds=2.5), "rpo_s": 1.0},
         "4096 bytes (2.5 s) may be lost, the RPO is 1 s",

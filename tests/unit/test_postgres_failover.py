@@ -19,7 +19,7 @@ from ha_tasks.model.run import RunState
 from ha_tasks.names import ActionName
 from ha_tasks.ports.repositories import NewRun
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
-from ha_tasks.workflows.actions import postgres, rejoin
+from ha_tasks.workflows.actions import postgres, rejoin, sync_set
 from ha_tasks.workflows.actions.verify import VerifyService, VerifyTools
 from ha_tasks.workflows.cluster_moves import PostgresTools
 from ha_tasks.workflows.reconcile import Reconciler
@@ -99,7 +99,8 @@ class World:
             ActionName.CHECKPOINT_PRIMARY: rejoin.CheckpointPrimary(self.tools),
             ActionName.REJOIN_NODE: rejoin.RejoinNode(self.tools),
             ActionName.AWAIT_STREAMING: rejoin.AwaitStreaming(self.tools),
-            ActionName.WIDEN_SYNC_SET: rejoin.WidenSyncSet(self.tools),
+            ActionName.WIDEN_SYNC_SET: sync_set.WidenSyncSet(self.tools),
+            ActionName.NARROW_SYNC_SET: sync_set.NarrowSyncSet(self.tools),
             ActionName.ROUTE_READS: rejoin.RouteReads(self.tools),
             ActionName.VERIFY_SERVICE: VerifyService(verify),
         }

@@ -22,6 +22,8 @@ from ha_tasks.model.cluster import (
     sync_set_of,
 )
 from ha_tasks.model.failover import choose_candidate, survivors
+from ha_tasks.model.platform import DataPolicy
+from ha_tasks.model.sync_change import including, without
 from ha_tasks.names import ActionName
 from ha_tasks.ports.action import Change, Difference, StepContext
 from ha_tasks.ports.host import NodeStatus
@@ -255,11 +257,28 @@ def widen_sync_set(tools: PostgresTools, ctx: StepContext) -> Difference:
     """The synchronous set, by the joint rule."""
     cluster, node = _cluster(tools, ctx), str(ctx.args["instance"])
     before = _setting(cluster.sets)
-    members = {*(cluster.sets[-1].members if cluster.sets else ()), node} - {cluster.primary}
-    after = sync_set_of(members).setting()
+    after = including(cluster.sets, node, cluster.primary).setting()
     if before == after:
         return Difference(text=f"{node} is in the set: nothing to do")
     change = Change(what="synchronous set", before=before, after=after)
+    return Difference(text="both sets hold until the new one has everything", changes=(change,))
+
+
+def narrow_sync_set(tools: PostgresTools, ctx: StepContext) -> Difference:
+    """The synchronous set without the node, by the joint rule."""
+    cluster, node, settings = _cluster(tools, ctx), str(ctx.args["instance"]), ctx.service.postgres
+    policy = DataPolicy.DURABILITY if settings is None else settings.policy
+    try:
+        receiving = tools.control.receiving(ctx.service, ctx.service.instance(cluster.primary))
+    except HaTasksError as error:
+        return Difference(text=f"takes {node} out of the set", doubt=f"it would fail: {error}")
+    if node in receiving:
+        return Difference(text=f"{node} receives from {cluster.primary}: it stays in the set")
+    new = without(cluster.sets, node, receiving, policy)
+    if new is None:
+        doubt = f"it would refuse: nobody else receives, and policy {policy} lets commits wait"
+        return Difference(text=f"takes {node} out of the set", doubt=doubt)
+    change = Change(what="synchronous set", before=_setting(cluster.sets), after=new.setting() or "(nobody)")
     return Difference(text="both sets hold until the new one has everything", changes=(change,))
 
 
@@ -288,5 +307,6 @@ FORESIGHT: Mapping[ActionName, Foresight] = MappingProxyType(
         ActionName.WIDEN_SYNC_SET: widen_sync_set,
         ActionName.ROUTE_READS: route_reads,
         **PLANNED,
+        ActionName.NARROW_SYNC_SET: narrow_sync_set,
     }
 )

@@ -1,39 +1,28 @@
-"""Bringing a PostgreSQL node back behind the recorded primary, and into the synchronous set."""
+"""Bringing a PostgreSQL node back behind the recorded primary."""
 
 from __future__ import annotations
 
-from ha_tasks.errors import DeadlineExceeded, PassingFailure
-from ha_tasks.model.action import Takes
-from ha_tasks.model.cluster import Cluster, ClusterState, sync_set_of
+from contextlib import suppress
+
+from ha_tasks.errors import (
+    ActionFailed,
+    AgentUnreachable,
+    DeadlineExceeded,
+    PassingFailure,
+    ServiceUnreachable,
+)
 from ha_tasks.model.plain import Json
+from ha_tasks.model.sync_change import SILENT_FOR
 from ha_tasks.ports.action import StepContext
 from ha_tasks.ports.host import Authority
-from ha_tasks.workflows.actions.postgres import PostgresAction
-from ha_tasks.workflows.cluster_moves import wait_for_set
+from ha_tasks.workflows.actions.sync_set import NarrowSyncSet, StandbyAction
 from ha_tasks.workflows.waiting import wait_until
 
-
-class _RejoinAction(PostgresAction):
-    takes = Takes(needed=("instance",))
-
-    @staticmethod
-    def _node(ctx: StepContext) -> str:
-        node = ctx.args["instance"]
-        return str(node)
-
-    def _led(self, ctx: StepContext) -> Cluster:
-        """The cluster, only while nobody fails it over and no candidate may be a primary by now.
-
-        A blocked one too: without a standby its primary can take no write, and so it stays blocked.
-        """
-        cluster = self._cluster(ctx)
-        led = cluster.state in (ClusterState.STEADY, ClusterState.BLOCKED) and not cluster.unfinished
-        if not led or cluster.primary == self._node(ctx):
-            raise PassingFailure(f"{cluster.name} is {cluster.state}, primary {cluster.primary}")
-        return cluster
+POLLED_S = 2.0
+"""So long it is waited for a job at a time; between two looks there is time for the synchronous set."""
 
 
-class CheckpointPrimary(_RejoinAction):
+class CheckpointPrimary(StandbyAction):
     """Checkpoints the primary: before it, pg_rewind takes the old timeline for the current one."""
 
     def do(self, ctx: StepContext) -> Json:
@@ -43,19 +32,44 @@ class CheckpointPrimary(_RejoinAction):
         return {"primary": primary}
 
 
-class RejoinNode(_RejoinAction):
+class RejoinNode(StandbyAction):
     """Brings the node back as a standby: plain start, pg_rewind, or a new base backup. Fenced."""
 
     def do(self, ctx: StepContext) -> Json:
-        """The work is a job on the node's host under this step's key: asking again does not do it twice."""
-        cluster = self._led(ctx)
+        """The work is a job on the node's host under this step's key: asking again does not do it twice.
+
+        While it takes long, as a new base backup does, the node is taken out of the synchronous set.
+        """
+        upstream, long_s = self._led(ctx).primary, ctx.remaining_s() - SILENT_FOR.total_seconds()
+        answer = self._asked(ctx, upstream)
+        while answer is None:
+            if ctx.remaining_s() < long_s:
+                self._narrow(ctx)
+            answer = self._asked(ctx, upstream)
+        return answer
+
+    def _asked(self, ctx: StepContext, upstream: str) -> Json | None:
+        """None: the job goes on. An agent that does not even take it on is AgentUnreachable at once."""
+        cluster, clock = self._led(ctx), self._tools.clock
+        if cluster.primary != upstream:
+            raise PassingFailure(f"{cluster.primary} is the primary now, no more {upstream}")
         by = Authority(epoch=cluster.epoch, fence=ctx.fence)
-        return self._tools.agents.rejoin(
-            self._node(ctx), cluster.primary, by, ctx.key, timeout_s=ctx.remaining_s()
-        )
+        begun, within_s = clock.monotonic(), min(POLLED_S, ctx.remaining_s())
+        try:
+            return self._tools.agents.rejoin(self._node(ctx), upstream, by, ctx.key, timeout_s=within_s)
+        except AgentUnreachable:
+            waited = clock.monotonic() - begun >= within_s / 2
+            if not waited or ctx.lost() or ctx.remaining_s() <= POLLED_S:
+                raise
+        return None
+
+    def _narrow(self, ctx: StepContext) -> None:
+        """What cannot be done now is tried again: the node comes back all the same."""
+        with suppress(PassingFailure, ActionFailed, ServiceUnreachable, AgentUnreachable):
+            NarrowSyncSet(self._tools).do(ctx)
 
 
-class AwaitStreaming(_RejoinAction):
+class AwaitStreaming(StandbyAction):
     """Waits until the node streams and has caught up with the primary."""
 
     def do(self, ctx: StepContext) -> Json:
@@ -76,43 +90,7 @@ class AwaitStreaming(_RejoinAction):
         return {"streaming_from": cluster.primary}
 
 
-class WidenSyncSet(_RejoinAction):
-    """Adds the node to the synchronous set by the joint rule. Fenced.
-
-    Both sets are recorded first, so that a failover in the middle must satisfy both; then the setting
-    is applied, every WAL sender that may have read only the old one is ended, and the new set is
-    recorded alone once it has what the primary has.
-    """
-
-    def check(self, ctx: StepContext) -> Json | None:
-        """Nothing to do for a node that never left the set."""
-        cluster = self._led(ctx)
-        done = len(cluster.sets) == 1 and self._node(ctx) in cluster.sets[0].members
-        return {"set": cluster.sets[0].setting()} if done else None
-
-    def do(self, ctx: StepContext) -> Json:
-        """Begun again after a crash it takes a new epoch: late commands of the first try are refused."""
-        already = self.check(ctx)
-        if already is not None:
-            return already
-        cluster = self._led(ctx)
-        new = sync_set_of({*cluster.sets[-1].members, self._node(ctx)} - {cluster.primary})
-        sets = (*(s for s in cluster.sets if s != new), new)
-        cluster = self._tools.clusters.advance(
-            cluster.name, cluster.epoch, self._tools.clock.now(), new_epoch=True, sets=sets
-        )
-        primary = ctx.service.instance(cluster.primary)
-        by = Authority(epoch=cluster.epoch, fence=ctx.fence)
-        self._tools.agents.set_sync(cluster.primary, new.setting(), by)
-        self._tools.control.end_walsenders(ctx.service, primary, new.members)
-        wait_for_set(self._tools, ctx.service, cluster.primary, new, ctx.remaining_s())
-        self._tools.clusters.advance(
-            cluster.name, cluster.epoch, self._tools.clock.now(), new_epoch=False, sets=(new,)
-        )
-        return {"set": new.setting(), "epoch": cluster.epoch}
-
-
-class RouteReads(_RejoinAction):
+class RouteReads(StandbyAction):
     """Opens the node for reads, and whoever else streams. Converges."""
 
     def do(self, ctx: StepContext) -> Json:

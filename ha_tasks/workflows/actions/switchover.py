@@ -16,7 +16,8 @@ from ha_tasks.model.plain import Json
 from ha_tasks.model.switchover import LONGEST_TRANSACTION_S, MOST_LAG_BYTES, has_it_all, objections
 from ha_tasks.ports.action import StepContext
 from ha_tasks.workflows.actions.postgres import ChooseCandidate, FencePrimary, PostgresAction
-from ha_tasks.workflows.actions.rejoin import AwaitStreaming, RouteReads, WidenSyncSet
+from ha_tasks.workflows.actions.rejoin import AwaitStreaming, RouteReads
+from ha_tasks.workflows.actions.sync_set import WidenSyncSet
 from ha_tasks.workflows.switchover_facts import switchover_facts
 
 STOP_WITHIN_S = 10.0

@@ -1,0 +1,52 @@
+"""Changing the synchronous set of a cluster: the joint rule.
+
+1. Both sets are recorded, in an epoch of their own: a failover in the middle must satisfy both, and late
+   commands of an earlier change are refused. Resumed after a crash, it is a new epoch again.
+2. The new setting is applied, and every WAL sender that may have read only the old one is ended, of members
+   of either set: one that is left could release a commit by a set that is no longer recorded
+   (PostgreSQL's ``syncrep.c``: each WAL sender judges by the configuration that it has read).
+3. W members of the new set have flushed what the primary has flushed by now.
+4. The new set is recorded alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ha_tasks.model.cluster import Cluster, SyncSet
+from ha_tasks.model.platform import Service
+from ha_tasks.model.sync_change import members_of
+from ha_tasks.ports.host import Authority
+from ha_tasks.workflows.cluster_moves import PostgresTools, wait_for_set
+
+
+def change_set(
+    tools: PostgresTools,
+    service: Service,
+    cluster: Cluster,
+    new: SyncSet,
+    *,
+    fence: int,
+    remaining_s: Callable[[], float],
+) -> Cluster:
+    """The cluster with ``new`` as its only set. Fenced: StaleEpoch when somebody else has moved it on.
+
+    PassingFailure when a WAL sender does not end, or the new set does not catch up in time: both sets stay
+    recorded, and whoever tries again resumes.
+    """
+    sets = (*(s for s in cluster.sets if s != new), new)
+    now = tools.clock.now()
+    cluster = tools.clusters.advance(cluster.name, cluster.epoch, now, new_epoch=True, sets=sets)
+    apply_set(tools, service, cluster, new, fence)
+    wait_for_set(tools, service, cluster.primary, new, remaining_s())
+    return tools.clusters.advance(
+        cluster.name, cluster.epoch, tools.clock.now(), new_epoch=False, sets=(new,)
+    )
+
+
+def apply_set(tools: PostgresTools, service: Service, cluster: Cluster, wanted: SyncSet, fence: int) -> None:
+    """Sets it on the recorded primary, and ends every WAL sender that may judge by another one."""
+    by = Authority(epoch=cluster.epoch, fence=fence)
+    tools.agents.set_sync(cluster.primary, wanted.setting(), by)
+    primary = service.instance(cluster.primary)
+    tools.control.end_walsenders(service, primary, members_of((*cluster.sets, wanted)))

@@ -1,0 +1,226 @@
+"""A standby that falls silent leaves the synchronous set, by the joint rule, and comes back the same way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from ha_tasks.errors import AgentUnreachable
+from ha_tasks.model.cluster import ClusterState, SyncSet, promotion_is_safe, sync_set_of
+from ha_tasks.model.guards import Guard
+from ha_tasks.model.incident import IncidentKind, IncidentState
+from ha_tasks.model.platform import DataPolicy
+from ha_tasks.model.run import RunState
+from tests.unit import test_detection as detection
+from tests.unit.builders import database
+from tests.unit.test_postgres_failover import World, failed_over
+
+SILENT = IncidentKind.SYNC_MEMBER_SILENT
+BOTH, ALONE = sync_set_of(["pg2", "pg3"]), sync_set_of(["pg3"])
+NOBODY = SyncSet(quorum=0, members=())
+
+
+def of_policy(world, policy):
+    world.service = replace(world.service, postgres=replace(world.service.postgres, policy=policy))
+    world.platform.services["db"] = world.service
+    return world
+
+
+def without_standby(world, *nodes):
+    for node in nodes:
+        world.kill(node, agent=True)
+    return world
+
+
+def test_a_silent_standby_leaves_the_set_in_an_epoch_of_its_own():
+    world = without_standby(World(), "pg2")
+
+    run = world.recover("pg2", SILENT)
+
+    assert run.state is RunState.SUCCEEDED, run.error
+    assert world.cluster.sets == (ALONE,)
+    assert world.cluster.epoch == 2
+    assert world.toy.nodes["pg1"].sync_setting == "ANY 1 (pg3)"
+    assert promotion_is_safe(world.cluster.sets, {"pg3"})
+
+
+def test_the_wal_senders_of_both_sets_are_ended_while_both_are_recorded():
+    """The one that goes, too: it has read the old set, and could release a commit by it."""
+    world = without_standby(World(), "pg2")
+    seen = []
+    ended = world.toy.end_walsenders
+
+    def looked_at(service, primary, names):
+        seen.append((set(names), world.cluster.sets, world.toy.nodes["pg1"].sync_setting))
+        ended(service, primary, names)
+
+    world.toy.end_walsenders = looked_at
+    world.recover("pg2", SILENT)
+
+    assert seen == [({"pg2", "pg3"}, (BOTH, ALONE), "ANY 1 (pg3)")]
+
+
+def test_one_that_receives_again_stays():
+    world = World()
+    before = world.cluster
+
+    run = world.recover("pg2", SILENT)
+
+    assert run.steps[0].output["kept"] == "pg2 receives again"
+    assert world.cluster == before
+
+
+@pytest.mark.parametrize("policy", DataPolicy)
+def test_the_last_member_leaves_only_where_availability_was_chosen(policy):
+    world = without_standby(of_policy(World(), policy), "pg2", "pg3")
+
+    run = world.recover("pg2", SILENT)
+
+    if policy is DataPolicy.DURABILITY:
+        assert run.state is RunState.ROLLED_BACK
+        assert "policy durability lets commits wait" in run.error
+        assert world.cluster.sets == (BOTH,)
+    else:
+        assert run.state is RunState.SUCCEEDED, run.error
+        assert run.steps[0].output["set"] == "nobody: RPO > 0"
+        assert world.cluster.sets == (NOBODY,)
+        assert not promotion_is_safe(world.cluster.sets, {"pg2", "pg3"})
+
+
+def test_from_an_empty_set_a_standby_comes_back_by_the_joint_rule():
+    world = without_standby(of_policy(World(), DataPolicy.AVAILABILITY), "pg2", "pg3")
+    world.recover("pg2", SILENT)
+    world.toy.nodes["pg3"].agent = True
+
+    run = world.recover("pg3", IncidentKind.STANDBY_DOWN)
+
+    assert run.state is RunState.SUCCEEDED, run.error
+    assert world.cluster.sets == (ALONE,)
+
+
+@pytest.mark.parametrize("point", ["claimed", "captured", "applied", "done", "settled"])
+def test_a_worker_that_dies_while_the_set_is_narrowed_changes_nothing_about_the_end(point):
+    world = without_standby(World(), "pg2")
+    world.dies_at = f"do.narrow_sync_set.{point}"
+
+    run = world.recover("pg2", SILENT)
+
+    assert world.dies_at == ""
+    assert run.state is RunState.SUCCEEDED, run.error
+    assert world.cluster.sets == (ALONE,)
+
+
+def test_a_change_that_is_resumed_has_an_epoch_of_its_own_again():
+    world = without_standby(World(), "pg2")
+    world.store.clusters.advance("db", 1, world.clock.now(), new_epoch=True, sets=(BOTH, ALONE))
+
+    run = world.recover("pg2", SILENT)
+
+    assert run.state is RunState.SUCCEEDED, run.error
+    assert (world.cluster.epoch, world.cluster.sets) == (3, (ALONE,))
+
+
+def test_while_a_rejoin_takes_long_its_node_leaves_the_set_and_comes_back_into_it():
+    world = World()
+    world.kill("pg2")
+    rejoin, sets = world.toy.rejoin, []
+
+    def takes_half_a_minute(node, upstream, by, job, *, timeout_s=120.0):
+        sets.append(world.cluster.sets)
+        if len(sets) < 15:
+            world.clock.advance(timeout_s)
+            raise AgentUnreachable(f"job {job} on {node} is still running")
+        return rejoin(node, upstream, by, job)
+
+    world.toy.rejoin = takes_half_a_minute
+    run = world.recover("pg2", IncidentKind.STANDBY_DOWN)
+
+    assert run.state is RunState.SUCCEEDED, run.error
+    assert sets[4] == (BOTH,)
+    assert sets[-1] == (ALONE,)
+    assert world.cluster.sets == (BOTH,)
+
+
+def test_an_agent_that_is_silent_from_the_start_is_not_waited_for():
+    world = failed_over()
+    world.toy.nodes["pg1"].agent = False
+    before = world.clock.monotonic()
+
+    run = world.recover("pg1", IncidentKind.STANDBY_DOWN)
+
+    assert run.state is RunState.ROLLED_BACK
+    assert world.clock.monotonic() - before < 60
+
+
+# From what the observers see.
+
+
+def watched(feeds=("pg2", "pg3")):
+    world = detection.World(database())
+    world.cluster()
+    for node in ("pg2", "pg3"):
+        world.health.facts[node] = {
+            "in_recovery": True,
+            "receiving": True,
+            "agent": {"postmaster": "running"},
+        }
+    feed(world, feeds)
+    return world
+
+
+def feed(world, names):
+    world.health.facts["pg1"] = {"in_recovery": False, "standbys": list(names), "agent": None}
+
+
+def of_kind(world):
+    return [i for i in world.incidents if i.kind is SILENT]
+
+
+def test_a_member_that_gets_nothing_for_ten_seconds_is_taken_out():
+    world = watched()
+    world.rounds(30)
+    feed(world, ["pg3"])
+    world.rounds(19)
+    assert of_kind(world) == []
+
+    world.rounds(3)
+
+    (incident,) = of_kind(world)
+    assert (incident.instance, incident.state) == ("pg2", IncidentState.RECOVERING)
+    assert incident.fault_at <= world.clock.now() - timedelta(seconds=10)
+    (run,) = world.store.journal.recent()
+    assert run.plan.playbook == "postgres-narrow-set"
+
+
+def test_where_nobody_would_be_left_it_is_said_loudly_and_nothing_is_changed():
+    world = watched()
+    feed(world, [])
+    world.rounds(24)
+
+    incidents = of_kind(world)
+    assert {i.instance for i in incidents} == {"pg2", "pg3"}
+    assert {i.state for i in incidents} == {IncidentState.BLOCKED}
+    assert {i.severity for i in incidents} == {"critical"}
+    assert Guard.DURABILITY in world.store.incidents.timeline(incidents[0].id)[-1].text
+    assert world.store.journal.recent() == ()
+
+
+def test_it_is_over_when_the_member_receives_again():
+    world = watched()
+    feed(world, [])
+    world.rounds(24)
+
+    feed(world, ["pg2", "pg3"])
+    world.rounds(2)
+
+    assert {i.state for i in of_kind(world)} == {IncidentState.RESOLVED}
+
+
+def test_while_a_failover_is_under_way_nobody_is_taken_out():
+    world = watched([])
+    world.store.clusters.advance("db", 1, world.clock.now(), new_epoch=True, state=ClusterState.FAILING)
+    world.rounds(24)
+
+    assert of_kind(world) == []
