@@ -21,6 +21,7 @@
     │   ├── AgentUnreachable
     │   ├── BalancerUnreachable
     │   ├── PoolerUnreachable
+    │   ├── ManagerUnreachable             the manager of a cluster that others lead
     │   ├── BrokerUnreachable
     │   │   └── Unroutable                     it has no such queue; the message waits in the outbox
     │   ├── NotDelivered                   a destination of events did not take the next one
@@ -33,6 +34,7 @@
         │   └── StaleAuthority                 it has seen a higher (epoch, fence); retryable
         ├── BalancerError                  the balancer understood and said no
         ├── PoolerError                    the connection pooler understood and said no
+        ├── ManagerRefused                 the manager of a cluster understood and said no
         ├── StartFailed                    a process of the embedded stack did not come up
         └── DeadlineExceeded                  retryable
 
@@ -165,6 +167,12 @@ class PoolerUnreachable(Unreachable):
     reason = "pooler_unreachable"
 
 
+class ManagerUnreachable(Unreachable):
+    """The manager of a cluster that others lead (Patroni) did not answer."""
+
+    reason = "manager_unreachable"
+
+
 class BrokerUnreachable(Unreachable):
     """The broker did not take a message."""
 
@@ -237,6 +245,12 @@ class PoolerError(Failed):
     """pgbouncer understood the command and refused it."""
 
     reason = "pooler_error"
+
+
+class ManagerRefused(Failed):
+    """The manager of a cluster that others lead understood and said no."""
+
+    reason = "manager_refused"
 
 
 class StartFailed(Failed):

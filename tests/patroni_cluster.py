@@ -21,6 +21,15 @@ from typing import Any
 import psutil
 
 from ha_tasks.embedded.unprivileged import choose, give
+from ha_tasks.model.platform import (
+    Instance,
+    ManagedBy,
+    PatroniApi,
+    PostgresSettings,
+    Role,
+    Service,
+    ServiceKind,
+)
 from tests.servers import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -287,6 +296,21 @@ class PatroniCluster:
                 "pg_hba": trust,
             },
         }
+
+
+def led_service(cluster: PatroniCluster) -> Service:
+    """``db``, as an inventory would describe it."""
+    return Service(
+        name="db",
+        kind=ServiceKind.POSTGRES,
+        instances=tuple(
+            Instance(name=n.name, service="db", host="", address=f"127.0.0.1:{n.port}", role=Role.NODE)
+            for n in cluster.nodes.values()
+        ),
+        postgres=PostgresSettings(database="postgres", user=SUPERUSER),
+        managed_by=ManagedBy.PATRONI,
+        patroni=PatroniApi(urls=tuple(n.url for n in cluster.nodes.values()), user=API_USER),
+    )
 
 
 def answer(url: str, timeout_s: float = 2.0) -> Any:

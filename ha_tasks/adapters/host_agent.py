@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -28,6 +29,7 @@ from ha_tasks.errors import (
     AgentUnreachable,
     HaTasksError,
     PassingFailure,
+    Refused,
     StaleAuthority,
 )
 from ha_tasks.model.cluster import Revoked
@@ -59,11 +61,14 @@ class HostAgents:
         hosts: Mapping[str, str],
         key: bytes,
         clock: Clock | None = None,
+        others: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """``others``: node, or ``host/unit``, that others lead -> the refusal of every command to it."""
         self._urls = dict(urls)
         self._hosts = dict(hosts)
         self._key = key
         self._clock = clock or SystemClock()
+        self._others = dict(others)
 
     def status(self, node: str, *, timeout_s: float = 0.5) -> NodeStatus:
         """See ports.host. Reads only."""
@@ -137,6 +142,7 @@ class HostAgents:
 
     def restart_unit(self, host: str, unit: str, key: str, *, fence: int, timeout_s: float = 15.0) -> Json:
         """See ports.host. Fenced, idempotent by ``key``."""
+        self._must_be_ours(f"{host}/{unit}")
         body = {"key": key, "fence": fence, "timeout_s": timeout_s}
         return self._ask(host, "POST", f"{_unit_path(host, unit)}/restart", body, timeout_s)
 
@@ -168,7 +174,14 @@ class HostAgents:
             raise AgentUnreachable(what)
         self._clock.pause(_POLL_S)
 
+    def _must_be_ours(self, what: str) -> None:
+        """The last line: whoever has forgotten to ask before is refused here. Raises Refused."""
+        if what in self._others:
+            raise Refused(self._others[what])
+
     def _ask_node(self, method: str, node: str, rest: str, body: Json | None, timeout_s: float) -> Json:
+        if method == "POST":
+            self._must_be_ours(node)
         path = f"/v1/nodes/{quote(node, safe='')}{rest}"
         return self._ask(self._hosts.get(node, node), method, path, body, timeout_s)
 

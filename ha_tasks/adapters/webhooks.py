@@ -16,14 +16,13 @@ from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
 from ha_tasks.adapters.deadline import Deadline
-from ha_tasks.adapters.wire import Wire
+from ha_tasks.adapters.secure_wire import wire_to
 from ha_tasks.errors import InventoryError, NotDelivered
 from ha_tasks.model.event import Event
 from ha_tasks.model.platform import Webhook
 from ha_tasks.ports.clock import Clock
 
 DEADLINE_S = 2.0
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def signature(secret: bytes, timestamp: int, body: bytes) -> str:
@@ -81,7 +80,7 @@ class WebhookSink:
     def _post(self, body: bytes, headers: dict[str, str]) -> int:
         parts = urlsplit(self._webhook.url)
         deadline = Deadline(self._clock, self._deadline_s)
-        with _wire(parts, deadline, self._trust) as wire:
+        with wire_to(parts, deadline, self._trust) as wire:
             wire.send(_head(parts, headers) + body)
             response = http.client.HTTPResponse(wire, method="POST")  # type: ignore[arg-type] # it only reads
             response.begin()
@@ -93,30 +92,6 @@ def _head(parts: SplitResult, headers: dict[str, str]) -> bytes:
     lines = [f"POST {target} HTTP/1.1", f"Host: {parts.netloc}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("ascii", errors="replace")
-
-
-def _wire(parts: SplitResult, deadline: Deadline, trust: ssl.SSLContext | None) -> Wire:
-    port = parts.port or DEFAULT_PORTS[parts.scheme]
-    host = parts.hostname or ""
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    if parts.scheme == "http":
-        return Wire(address, deadline)
-    return _SecureWire(address, deadline, host, trust or ssl.create_default_context())
-
-
-class _SecureWire(Wire):
-    """A wire inside TLS; certificate and host name are verified by the context."""
-
-    def __init__(self, address: str, deadline: Deadline, host: str, trust: ssl.SSLContext) -> None:
-        super().__init__(address, deadline)
-        plain = self._socket
-        try:
-            # The handshake as a whole ends by this timeout.
-            plain.settimeout(deadline.left_s())
-            self._socket = trust.wrap_socket(plain, server_hostname=host)
-        except BaseException:
-            plain.close()
-            raise
 
 
 def _told(error: OSError) -> str:

@@ -55,4 +55,5 @@ def observer_of(system: System, tools: PostgresTools) -> Observer:
         standby=standby_of(system).look,
         tell=standings.tell,
         in_place=in_place.look,
+        led=system.led.watch.look,
     )

@@ -13,6 +13,7 @@ from ha_tasks.adapters.haproxy import HaproxyControl
 from ha_tasks.adapters.host_agent import HostAgents
 from ha_tasks.adapters.http_probe import HttpProber
 from ha_tasks.adapters.lease_keeper import ThreadedLeaseKeeper
+from ha_tasks.adapters.led_probe import LedProber
 from ha_tasks.adapters.outbox_ticks import OutboxTicks
 from ha_tasks.adapters.paths import HttpPath, PostgresPath
 from ha_tasks.adapters.pgbouncer import PgbouncerControl
@@ -24,23 +25,23 @@ from ha_tasks.bootstrap import revisions
 from ha_tasks.bootstrap.actions import actions
 from ha_tasks.bootstrap.agents import host_agents
 from ha_tasks.bootstrap.homes import SERVED_STORE, actor_of, home_for
+from ha_tasks.bootstrap.led import Led, led_by_others
 from ha_tasks.bootstrap.observing import observer_of
 from ha_tasks.bootstrap.own_actions import Actions, OwnActions, own_actions
 from ha_tasks.disaster_recovery.data_replication import DataReplication
 from ha_tasks.disaster_recovery.playbooks import load_playbooks
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
 from ha_tasks.failover.health_monitor import HealthMonitor
-from ha_tasks.failover.load_balancer import LoadBalancer
+from ha_tasks.failover.load_balancer import LoadBalancer, backends_of_others, cut_backends
 from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.failover.traffic_router import TrafficRouter
 from ha_tasks.inventory import Inventory
-from ha_tasks.model.platform import Platform, ServiceKind
+from ha_tasks.model.platform import ServiceKind
 from ha_tasks.model.revision import Revision
 from ha_tasks.model.switch import STOP
 from ha_tasks.ports.balancer import BalancerControl
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.dispatch import Dispatch
-from ha_tasks.ports.probes import Prober
 from ha_tasks.recovery.failure_detector import DetectorSettings, FailureDetector
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
 from ha_tasks.store import Store
@@ -120,6 +121,11 @@ class System:
         return SqlPostgresControl(password=self.inventory.secret_for)
 
     @cached_property
+    def led(self) -> Led:
+        """What there is for clusters that others lead."""
+        return led_by_others(self.inventory, self.store, clock=self.clock, actor=self.actor)
+
+    @cached_property
     def balancers(self) -> Mapping[str, BalancerControl]:
         """Each HAProxy by its name."""
         return {name: HaproxyControl(b.socket) for name, b in self.platform.balancers.items()}
@@ -127,8 +133,8 @@ class System:
     @cached_property
     def balancer(self) -> LoadBalancer:
         """Every HAProxy as one."""
-        cut = _cut_backends(self.platform)
-        return LoadBalancer(self.balancers, self.store.wanted, self.clock, cut=cut)
+        cut, theirs = cut_backends(self.platform), backends_of_others(self.platform)
+        return LoadBalancer(self.balancers, self.store.wanted, self.clock, cut=cut, theirs=theirs)
 
     @cached_property
     def router(self) -> TrafficRouter:
@@ -147,16 +153,17 @@ class System:
     @cached_property
     def health(self) -> HealthMonitor:
         """Looks at every instance; one prober per kind of service."""
-        password = self.inventory.secret_for
         databases = PostgresProber(
-            vantage=self.actor, clock=self.clock, agents=self.agents, password=password
+            vantage=self.actor, clock=self.clock, agents=self.agents, password=self.inventory.secret_for
         )
-        probers: dict[ServiceKind, Prober] = {
-            ServiceKind.HTTP: self._http_prober,
-            ServiceKind.POSTGRES: databases,
-            ServiceKind.REDIS: RedisProber(vantage=self.actor, clock=self.clock, password=password),
-        }
-        return HealthMonitor(probers)
+        caches = RedisProber(vantage=self.actor, clock=self.clock, password=self.inventory.secret_for)
+        return HealthMonitor(
+            {
+                ServiceKind.HTTP: self._http_prober,
+                ServiceKind.POSTGRES: LedProber(databases, self.led.manager, self.clock),
+                ServiceKind.REDIS: caches,
+            }
+        )
 
     @cached_property
     def detector(self) -> FailureDetector:
@@ -371,12 +378,3 @@ class System:
             identity=self.store.identity,
             journal=self.store.journal,
         )
-
-
-def _cut_backends(platform: Platform) -> set[str]:
-    """Where a server that is taken out loses its sessions: a superseded primary must not serve on."""
-    return {
-        s.routing.backend
-        for s in platform.services.values()
-        if s.kind is ServiceKind.POSTGRES and s.routing is not None
-    }

@@ -17,8 +17,9 @@ from ha_tasks.disaster_recovery.playbooks import SHIPPED, Shelf, longest_s, step
 from ha_tasks.model.action import Traits
 from ha_tasks.model.fault import Fault, closest
 from ha_tasks.model.incident import ORDERED, IncidentKind
+from ha_tasks.model.led_by_others import is_ours
 from ha_tasks.model.plain import Json
-from ha_tasks.model.platform import ManagedBy, Platform, Service, ServiceKind
+from ha_tasks.model.platform import Platform, Service, ServiceKind
 
 _STEP_KEY = re.compile(rf"^step\.(.+?)(?:\.(?:{'|'.join(StepTable.model_fields)})(?:\..*)?)?$")
 
@@ -208,7 +209,7 @@ def matched(match: MatchTable, platform: Platform) -> list[Service]:
         for service in platform.services.values()
         if match.service in (None, service.name)
         and match.kind in (None, service.kind)
-        and service.managed_by is ManagedBy.HA_TASKS
+        and is_ours(service)
         and _happens(IncidentKind(match.incident), service.kind)
     ]
 
@@ -225,7 +226,7 @@ def _selector(file: Path, table: PlaybookFile, platform: Platform) -> Iterator[F
     if match.service is not None and service is None:
         text = f'match.service: there is no service "{match.service}"'
         yield _error(file, "", text, closest(match.service, platform.services))
-    elif service is not None and service.managed_by is not ManagedBy.HA_TASKS:
+    elif service is not None and not is_ours(service):
         text = f"match.service: {service.name} is managed by {service.managed_by}, it is never acted on"
         yield _error(file, "", text, "take the playbook out")
     elif service is not None:

@@ -10,8 +10,9 @@ from ha_tasks.errors import PlaybookError
 from ha_tasks.model.action import Traits, is_own_name
 from ha_tasks.model.fault import closest
 from ha_tasks.model.incident import Incident
+from ha_tasks.model.led_by_others import refusal
 from ha_tasks.model.plain import Json
-from ha_tasks.model.platform import ManagedBy, Platform, Service
+from ha_tasks.model.platform import Platform, Service
 from ha_tasks.model.playbook import (
     Plan,
     PlannedStep,
@@ -51,11 +52,9 @@ class RecoveryPlanner:
         Raises PlaybookError when there is none, or when the service is not ours to recover.
         """
         service = self._service(incident)
-        if service.managed_by is not ManagedBy.HA_TASKS:
-            raise PlaybookError(
-                f"{service.name} is managed by {service.managed_by}: it is watched here, never acted on; "
-                "recover it there"
-            )
+        others = refusal(service)
+        if others:
+            raise PlaybookError(others)
         fitting = [playbook for playbook in self._playbooks if _fits(playbook, incident, service)]
         if not fitting:
             raise PlaybookError(

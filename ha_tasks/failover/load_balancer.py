@@ -10,7 +10,8 @@ from typing import TypeVar
 from ha_tasks.errors import BalancerError, BalancerUnreachable, Refused, UsageError
 from ha_tasks.failover.service_discovery import others_to_serve
 from ha_tasks.model.balancer import Drift, ServerState, ServerStatus, WantedServer, drift, latest
-from ha_tasks.model.platform import Instance, Routing, Service, ServiceKind
+from ha_tasks.model.led_by_others import is_ours
+from ha_tasks.model.platform import Instance, Platform, Routing, Service, ServiceKind
 from ha_tasks.ports.balancer import BalancerControl
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.repositories import Reign, WantedServers, Warrant
@@ -30,6 +31,7 @@ class LoadBalancer:
     A balancer cannot refuse a stale command. So whoever pushes looks into SQL once more afterwards and
     pushes again what has changed meanwhile: the last push is never an old one. ``cut``: backends whose
     servers lose their sessions whenever they are taken out (where a PostgreSQL primary takes writes).
+    ``theirs``: backends whose servers others lead; what was wanted there before is not set any more.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class LoadBalancer:
         clock: Clock,
         *,
         cut: Collection[str] = (),
+        theirs: Collection[str] = (),
     ) -> None:
         self._balancers = dict(balancers)
         self._wanted = wanted
         self._clock = clock
         self._cut = frozenset(cut)
+        self._theirs = frozenset(theirs)
         self._silent: frozenset[str] = frozenset()
 
     def want(
@@ -79,14 +83,17 @@ class LoadBalancer:
         refused, after the others were set. Idempotent; survives reloads and restarts of HAProxy.
         """
         repaired: list[Drift] = []
-        rows = self._wanted.all()
+        rows = self._ours()
         for _ in range(MOST_PUSHES):
             found = self._repaired(rows)
             repaired += found
-            before, rows = rows, self._wanted.all() if found else rows
+            before, rows = rows, self._ours() if found else rows
             if rows == before:
                 break
         return tuple(repaired)
+
+    def _ours(self) -> tuple[WantedServer, ...]:
+        return tuple(row for row in self._wanted.all() if row.backend not in self._theirs)
 
     def remove_unhealthy_instance(
         self, service: Service, instance: Instance, *, hung: bool = False, under: Warrant | None = None
@@ -217,3 +224,18 @@ def _routing(service: Service) -> Routing:
 
 def _backends(routing: Routing) -> tuple[str, ...]:
     return tuple(backend for backend in (routing.backend, routing.read_backend) if backend is not None)
+
+
+def cut_backends(platform: Platform) -> set[str]:
+    """Where a server that is taken out loses its sessions: a superseded primary must not serve on."""
+    return {
+        s.routing.backend
+        for s in platform.services.values()
+        if s.kind is ServiceKind.POSTGRES and s.routing is not None
+    }
+
+
+def backends_of_others(platform: Platform) -> set[str]:
+    """Of services that others lead: who serves there is theirs to say."""
+    routings = [s.routing for s in platform.services.values() if s.routing is not None and not is_ours(s)]
+    return {b for routing in routings for b in _backends(routing)}

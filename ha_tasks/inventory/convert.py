@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ha_tasks.inventory.schema import (
     TIERS,
     InstanceTable,
     InventoryFile,
     PoolerTable,
+    PatroniTable,
     PostgresTable,
     RoutingTable,
     ServiceTable,
 )
+from ha_tasks.inventory.tls import settings_of
 from ha_tasks.model.platform import (
     Balancer,
     Check,
@@ -18,6 +22,7 @@ from ha_tasks.model.platform import (
     Host,
     Instance,
     ManagedBy,
+    PatroniApi,
     Platform,
     Policies,
     PoolerSettings,
@@ -30,11 +35,11 @@ from ha_tasks.model.platform import (
 )
 
 
-def platform_from(file: InventoryFile) -> Platform:
-    """The platform that the file describes."""
+def platform_from(file: InventoryFile, directory: Path) -> Platform:
+    """The platform that the file describes; relative paths in it count from ``directory``."""
     return Platform(
         name=file.platform.name,
-        services={name: _service(name, table) for name, table in file.services.items()},
+        services={name: _service(name, table, directory) for name, table in file.services.items()},
         hosts={name: Host(name=name, agent_url=table.agent) for name, table in file.hosts.items()},
         balancers={name: Balancer(name=name, socket=table.socket) for name, table in file.balancers.items()},
         policies=Policies(**file.policies.model_dump()),
@@ -45,7 +50,7 @@ def platform_from(file: InventoryFile) -> Platform:
     )
 
 
-def _service(name: str, table: ServiceTable) -> Service:
+def _service(name: str, table: ServiceTable, directory: Path) -> Service:
     return Service(
         name=name,
         kind=ServiceKind(table.kind),
@@ -59,6 +64,7 @@ def _service(name: str, table: ServiceTable) -> Service:
         rto_s=table.rto_s,
         rpo_s=table.rpo_s,
         managed_by=ManagedBy(table.managed_by),
+        patroni=_patroni(table.patroni, directory),
     )
 
 
@@ -89,3 +95,10 @@ def _pooler(table: PoolerTable | None) -> PoolerSettings | None:
     if table is None:
         return None
     return PoolerSettings(addresses=tuple(table.addresses), user=table.user, database=table.database)
+
+
+def _patroni(table: PatroniTable | None, directory: Path) -> PatroniApi | None:
+    if table is None:
+        return None
+    tls = None if table.tls is None else settings_of(table.tls, directory)
+    return PatroniApi(urls=tuple(url.rstrip("/") for url in table.api), user=table.user, tls=tls)

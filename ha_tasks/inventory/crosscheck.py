@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ha_tasks.inventory import forms, tls
+from ha_tasks.inventory import forms, led, tls
 from ha_tasks.inventory.schema import InstanceTable, InventoryFile, ServiceTable
 from ha_tasks.inventory.store_place import Resolve, as_written, owner_of_store_place
 from ha_tasks.model.event import EXCHANGE
@@ -153,6 +153,12 @@ def _kinds_fit(file: InventoryFile) -> Iterator[Finding]:
             )
         if service.routing is not None:
             yield from _routing_fits(f"{key}.routing", service)
+
+
+def _led_by_others_fits(file: InventoryFile) -> Iterator[Finding]:
+    for name, service in file.services.items():
+        for key, problem, mending, warning in led.misfits(f"services.{name}", service):
+            yield Finding(key=key, problem=problem, mending=mending, warning=warning)
 
 
 def _postgres_fits(key: str, service: ServiceTable) -> Iterator[Finding]:
@@ -364,6 +370,7 @@ _RULES: tuple[Callable[[InventoryFile], Iterator[Finding]], ...] = (
     _addresses_are_unique,
     _dependencies,
     _kinds_fit,
+    _led_by_others_fits,
     _backends_have_one_owner,
     _agents_have_a_key,
     _store_is_safe,

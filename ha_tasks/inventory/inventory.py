@@ -42,6 +42,7 @@ class Inventory:
     action_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     action_secrets: Mapping[str, Mapping[str, Secret]] = field(default_factory=dict)
     webhook_secrets: Mapping[str, Secret] = field(default_factory=dict)
+    patroni_passwords: Mapping[str, Secret] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -76,6 +77,11 @@ class Inventory:
     def pooler_secret_for(self, service: Service) -> str | None:
         """Password for the consoles of the service's poolers; None when they need none."""
         secret = self.pooler_passwords.get(service.name)
+        return None if secret is None else secret.reveal()
+
+    def patroni_password(self, service: Service) -> str | None:
+        """Password for changes by that service's Patroni, read anew; None when it asks for none."""
+        secret = self.patroni_passwords.get(service.name)
         return None if secret is None else secret.reveal()
 
     def secret_of(self, action: str, name: str) -> str:

@@ -182,6 +182,11 @@ def _references(file: InventoryFile) -> Iterator[tuple[str, SecretTable]]:
         if service.pooler is not None
     ]
     candidates += [
+        (_patroni_key(name), service.patroni.password)
+        for name, service in file.services.items()
+        if service.patroni is not None
+    ]
+    candidates += [
         (_action_key(name, secret), table)
         for name, action in file.actions.items()
         for secret, table in action.secrets.items()
@@ -196,6 +201,10 @@ def _password_key(name: str, service: ServiceTable) -> str:
 
 def _pooler_key(name: str) -> str:
     return f"services.{name}.pooler.password"
+
+
+def _patroni_key(name: str) -> str:
+    return f"services.{name}.patroni.password"
 
 
 def _action_key(action: str, secret: str) -> str:
@@ -243,7 +252,7 @@ def _inventory(
     secrets = {key: secret_from(key, table, directory, environ) for key, table in _references(file)}
     return Inventory(
         path=path.absolute(),
-        platform=platform_from(file),
+        platform=platform_from(file, directory),
         store=replace(
             _endpoint("store", _absolute(file.store.url, directory), secrets, sources),
             query=tls.store_query(file, directory),
@@ -262,6 +271,7 @@ def _inventory(
         pooler_passwords={
             name: secrets[key] for name in file.services if (key := _pooler_key(name)) in secrets
         },
+        patroni_passwords={n: secrets[key] for n in file.services if (key := _patroni_key(n)) in secrets},
         content=content,
         action_settings={name: table.settings for name, table in file.actions.items()},
         action_secrets={

@@ -244,6 +244,24 @@ class PoolerTable(Table):
     )
 
 
+class PatroniTable(Table):
+    """Patroni's REST API, for a cluster that Patroni leads."""
+
+    api: Annotated[list[Annotated[str, AfterValidator(forms.web_url)]], Field(min_length=1)] = Field(
+        description="URL of each member's REST API, like `http://10.0.0.5:8008`; one that answers is enough."
+    )
+    user: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Login for switchovers (`restapi.authentication` there); left out: none is asked for.",
+    )
+    password: SecretTable | None = Field(default=None, description="Secret reference: its password.")
+    tls: TlsTable | None = Field(
+        default=None,
+        description="Whose certificates count for https; left out: verified by the machine's authorities.",
+    )
+
+
 class RedisTable(Table):
     """How the control plane reaches a Redis or Valkey service."""
 
@@ -287,7 +305,8 @@ class ServiceTable(Table):
     )
     managed_by: Literal["ha_tasks", "patroni", "external"] = Field(
         default="ha_tasks",
-        description="Who recovers it; anything but ha_tasks is watched and never acted on.",
+        description="Who recovers it; anything but ha_tasks is watched and never acted on. `patroni` is for "
+        "kind postgres and needs [services.NAME.patroni].",
     )
     check: CheckTable = Field(default_factory=CheckTable, description="How its instances are probed.")
     routing: RoutingTable | None = Field(default=None, description="Where HAProxy serves it.")
@@ -295,6 +314,7 @@ class ServiceTable(Table):
     pooler: PoolerTable | None = Field(
         default=None, description="The connection poolers in front of it (kind postgres)."
     )
+    patroni: PatroniTable | None = Field(default=None, description="Patroni's REST API (managed_by patroni).")
     redis: RedisTable | None = Field(default=None, description="Connection settings (kind redis).")
     instances: list[InstanceTable] = Field(min_length=1, description="The processes that serve it.")
 

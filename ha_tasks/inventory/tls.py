@@ -49,7 +49,9 @@ def _in_clear(section: str, url: str, *, can: bool) -> Iterator[tuple[str, str, 
 
 def file_problems(file: InventoryFile, directory: Path) -> Iterator[tuple[str, str, str]]:
     """(key, problem, mending) of files that are missing, and of a key that others may read."""
-    for section, _, table, _ in _sections(file):
+    tables = {section: table for section, _, table, _ in _sections(file)}
+    tables |= {f"services.{n}.patroni": s.patroni.tls for n, s in file.services.items() if s.patroni}
+    for section, table in tables.items():
         if table is None:
             continue
         ours, theirs = "our certificate", "the authority's certificate"
@@ -67,15 +69,15 @@ def broker_query(file: InventoryFile, directory: Path) -> Mapping[str, str]:
     """What is added to the broker's URL. A ``rediss`` one is verified without a table, too."""
     if not file.broker.urls[0].startswith(SECURE_BROKERS):
         return {}
-    return _settings(file.broker.tls, directory).broker_query()
+    return settings_of(file.broker.tls, directory).broker_query()
 
 
 def store_query(file: InventoryFile, directory: Path) -> Mapping[str, str]:
     """What is added to the store's URL; nothing without a table."""
-    return {} if file.store.tls is None else _settings(file.store.tls, directory).store_query()
+    return {} if file.store.tls is None else settings_of(file.store.tls, directory).store_query()
 
 
-def _settings(table: TlsTable | None, directory: Path) -> Tls:
+def settings_of(table: TlsTable | None, directory: Path) -> Tls:
     """With absolute paths; without a table everything is verified by the machine's authorities."""
     table = table or TlsTable()
 

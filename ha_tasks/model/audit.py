@@ -43,6 +43,8 @@ class AuditVerb(StrEnum):
     DRILL_BEGUN = "drill.begun"
     DRILL_ENDED = "drill.ended"
     DRILL_JUDGED = "drill.judged"
+    MANAGER_ASKED = "manager.asked"
+    MANAGER_DONE = "manager.done"
 
 
 def state_verb(noun: str, state: str) -> str:

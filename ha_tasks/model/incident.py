@@ -24,9 +24,23 @@ class IncidentKind(StrEnum):
     """No failure: its instance is the standby that is to take over."""
     RESTART_ORDERED = "restart_ordered"
     """No failure: its instance is the standby that is to be restarted."""
+    # of clusters that another manager leads: told, never recovered here
+    NO_LEADER = "no_leader"
+    MANAGER_PAUSED = "manager_paused"
+    MANAGER_SILENT = "manager_silent"
+    MEMBER_NOT_STREAMING = "member_not_streaming"
 
 
-TOLD = frozenset({IncidentKind.REPLICATION_FAULT})
+LED_BY_OTHERS = frozenset(
+    {
+        IncidentKind.NO_LEADER,
+        IncidentKind.MANAGER_PAUSED,
+        IncidentKind.MANAGER_SILENT,
+        IncidentKind.MEMBER_NOT_STREAMING,
+    }
+)
+"""Kinds that come from the word of another manager."""
+TOLD = LED_BY_OTHERS | {IncidentKind.REPLICATION_FAULT}
 """Kinds that a person is told of and that nothing is done about automatically: no playbook matches them."""
 ORDERED = frozenset({IncidentKind.SWITCHOVER_ORDERED, IncidentKind.RESTART_ORDERED})
 """Planned work: no incident is opened for it, its run has none."""

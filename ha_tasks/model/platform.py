@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ha_tasks.model.tls import Tls
+
 
 class ServiceKind(StrEnum):
     """What a service is, and so how it is probed and recovered."""
@@ -109,6 +111,19 @@ class PoolerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PatroniApi:
+    """Where Patroni's REST API answers: base URLs of its members. The password is a name, as above.
+
+    ``user`` None: changes are asked for without a login. ``tls`` None: https is verified by the machine's
+    authorities.
+    """
+
+    urls: tuple[str, ...]
+    user: str | None = None
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """A protected service. ``rto_s`` and ``rpo_s`` are its objectives in seconds."""
 
@@ -125,6 +140,8 @@ class Service:
     rto_s: float = 30.0
     rpo_s: float = 0.0
     managed_by: ManagedBy = ManagedBy.HA_TASKS
+    patroni: PatroniApi | None = None
+    """With ``managed_by`` PATRONI only."""
 
     def instance(self, name: str) -> Instance:
         """The instance of that name; KeyError when there is none."""

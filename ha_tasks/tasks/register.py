@@ -77,6 +77,7 @@ def _probe(runtime: Runtime, kind: ServiceKind) -> Callable[..., Json]:
         services = [s for s in system.platform.services.values() if s.kind is kind]
         system.detection.look(services)
         finding = system.detection.react(system.detection.judge(services))
+        system.led.watch.look()
         return {
             "verdicts": {v.target.instance: str(v.state) for v in finding.verdicts},
             "started": [run.id for run in finding.started],

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from ha_tasks.errors import Refused
 from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet, sync_set_of
+from ha_tasks.model.led_by_others import must_be_ours
 from ha_tasks.model.plain import Json
-from ha_tasks.model.platform import ManagedBy, Service
+from ha_tasks.model.platform import Service
 from ha_tasks.ports.host import Authority, NodeStatus
 from ha_tasks.ports.repositories import Journal
 from ha_tasks.workflows.cluster_moves import PostgresTools, wait_for_set
@@ -43,8 +44,7 @@ class Adopter:
 
     def look(self, service: Service) -> Adoption:
         """Reads only. Refused, with what to mend, unless all others stream from one primary."""
-        if service.managed_by is not ManagedBy.HA_TASKS:
-            raise Refused(f"{service.name} is managed by {service.managed_by}, so it is not ours to lead")
+        must_be_ours(service)
         self._must_be_new(service)
         statuses = [self._tools.agents.status(i.name, timeout_s=2.0) for i in service.instances]
         primary = _only_primary(service, statuses)

@@ -14,6 +14,7 @@ from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.model.cluster import Cluster, ClusterState
 from ha_tasks.model.health import ServiceHealth, ServiceState, instance_score, service_health
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, failures, incident_key
+from ha_tasks.model.led_by_others import is_ours, observed_primary
 from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.playbook import Plan
 from ha_tasks.model.probe import ProbeOutcome, Target
@@ -126,7 +127,8 @@ class Detection:
         self._close(verdicts)
         blind = {v.target.service for v in verdicts if v.state is VerdictState.BLIND}
         touched = {incident.id: incident for incident in opened}
-        current = [i for i in failures(self._incidents.current()) if i.service in by_service]
+        ours = {name for name in by_service if is_ours(self._platform.services[name])}
+        current = [i for i in failures(self._incidents.current()) if i.service in ours]
         waiting = [i for i in current if i.state in WAITING]
         answers = [self._start(i, blind, verdicts, only, asked_by) for i in self._in_order(waiting)]
         return Finding(
@@ -137,8 +139,11 @@ class Detection:
         )
 
     def primary_of(self, service: Service) -> str | None:
-        """The recorded primary of a PostgreSQL service; None for other kinds, or when none is recorded."""
-        if service.kind is not ServiceKind.POSTGRES:
+        """The recorded primary of a PostgreSQL service; None for other kinds, or when none is recorded.
+
+        Of one that others lead nothing is recorded: what was, before they took it over, is past.
+        """
+        if service.kind is not ServiceKind.POSTGRES or not is_ours(service):
             return None
         try:
             return self._clusters.get(service.name).primary
@@ -229,8 +234,15 @@ class Detection:
     def _kind(self, service: Service, instance: str) -> IncidentKind:
         if service.kind is not ServiceKind.POSTGRES:
             return IncidentKind.INSTANCE_DOWN
-        primary = self.primary_of(service)
+        primary = self.serving_primary(service)
         return IncidentKind.PRIMARY_DOWN if instance == primary else IncidentKind.STANDBY_DOWN
+
+    def serving_primary(self, service: Service) -> str | None:
+        """The recorded primary; of a cluster that others lead, who lately said that it takes writes."""
+        if is_ours(service):
+            return self.primary_of(service)
+        since = self._clock.now() - timedelta(seconds=LOOK_BACK_S)
+        return observed_primary(self._observations.since(since, service.name))
 
     def _close(self, verdicts: Sequence[Verdict]) -> None:
         """What is over: mended by itself before anything was begun, or mitigated and whole again."""
@@ -272,7 +284,7 @@ class Detection:
 
     def _redundant(self, service: Service) -> bool:
         """The synchronous set has every other node again."""
-        if service.kind is not ServiceKind.POSTGRES:
+        if service.kind is not ServiceKind.POSTGRES or not is_ours(service):
             return True
         cluster = self._clusters.get(service.name)
         others = {i.name for i in service.instances} - {cluster.primary}
@@ -307,6 +319,8 @@ class Detection:
         health = service_health(service, {v.target.instance: v.score for v in verdicts}, rotation)
         self._tell_the_gap(service)
         entry = ledger_entry(health, serving)
+        if not rotation and not is_ours(service) and nobody_serves(service, verdicts):
+            entry = ServiceState.UNAVAILABLE, 0.0
         if entry is None:
             return
         state, score = entry
@@ -325,7 +339,7 @@ class Detection:
     def _rotation(self, service: Service) -> Sequence[str]:
         """Who gets the traffic: of a database the recorded primary alone."""
         if service.kind is ServiceKind.POSTGRES:
-            primary = self.primary_of(service)
+            primary = self.serving_primary(service)
             return [] if primary is None else [primary]
         return self._registry.in_rotation(service.name)
 
@@ -347,6 +361,12 @@ def _left_out(verdict: Verdict, now: datetime) -> Verdict:
 def _scored(verdict: Verdict, service: Service, outcomes: Sequence[ProbeOutcome], now: datetime) -> Verdict:
     mine = [o for o in outcomes if o.target == verdict.target]
     return replace(verdict, score=instance_score(service, mine, now))
+
+
+def nobody_serves(service: Service, verdicts: Sequence[Verdict]) -> bool:
+    """A database that others lead, of which every node was seen and none has taken writes lately. Pure."""
+    seen = [v for v in verdicts if v.state is not VerdictState.BLIND]
+    return service.kind is ServiceKind.POSTGRES and len(seen) == len(service.instances)
 
 
 def ledger_entry(

@@ -43,11 +43,12 @@ class Observer:
         standby: Callable[[], object] = lambda: None,
         tell: Callable[[], object] = lambda: None,
         in_place: Callable[[], object] = lambda: None,
+        led: Callable[[], object] = lambda: None,
     ) -> None:
         """``watch`` looks whether the store is to be trusted, every WATCH_EVERY_S; ``witness`` writes the
         head of the audit chain down, every EVERY_S; ``standby`` sees to runs while the broker is away,
         every STANDBY_EVERY_S; ``tell`` tells the agents what the store says, ``in_place`` starts crashed
-        primaries again whose failover is refused, both every EVERY_S.
+        primaries again whose failover is refused, ``led`` judges clusters that others lead: every EVERY_S.
         """
         self._services = list(platform.services.values())
         self._every_s = min((s.check.interval_s for s in self._services), default=0.5)
@@ -60,6 +61,7 @@ class Observer:
             ("standby", STANDBY_EVERY_S, standby),
             ("standings", EVERY_S, tell),
             ("in-place", EVERY_S, in_place),
+            ("led-by-others", EVERY_S, led),
         )
         self._horizon: datetime | None = None
         self._broken: Exception | None = None

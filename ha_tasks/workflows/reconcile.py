@@ -12,7 +12,8 @@ from ha_tasks.errors import HaTasksError, Unreachable
 from ha_tasks.failover.load_balancer import LoadBalancer
 from ha_tasks.model.balancer import Drift
 from ha_tasks.model.cluster import Cluster, ClusterState
-from ha_tasks.model.platform import ManagedBy, Platform, Service, ServiceKind
+from ha_tasks.model.led_by_others import is_ours
+from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.run import Run, RunState
 from ha_tasks.names import Counter
 from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
@@ -91,7 +92,7 @@ class Reconciler:
     @staticmethod
     def _ours(service: Service) -> bool:
         """A database that somebody else leads is never written to, and nobody is pointed anywhere."""
-        return service.kind is ServiceKind.POSTGRES and service.managed_by is ManagedBy.HA_TASKS
+        return service.kind is ServiceKind.POSTGRES and is_ours(service)
 
     def _cluster(self, service: Service) -> None:
         try:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from ha_tasks.errors import AgentRefused, Unreachable
-from ha_tasks.model.platform import ManagedBy, Platform, Service, ServiceKind
+from ha_tasks.model.led_by_others import is_ours
+from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.store_trust import StoreFacts, may_act
 from ha_tasks.names import STORE_WATCH
 from ha_tasks.ports.clock import Clock
@@ -87,7 +88,7 @@ class AgentMemory:
 
 def is_led(service: Service) -> bool:
     """True for a cluster that has epochs of ours."""
-    return service.kind is ServiceKind.POSTGRES and service.managed_by is ManagedBy.HA_TASKS
+    return service.kind is ServiceKind.POSTGRES and is_ours(service)
 
 
 def _answer(ask: Callable[[], tuple[int, int]]) -> tuple[int, int] | None:

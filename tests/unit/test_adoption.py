@@ -80,5 +80,5 @@ def test_a_cluster_in_care_is_not_adopted_twice(world: World, adopter: Adopter) 
 
 
 def test_a_cluster_that_somebody_else_leads_is_refused(world: World, adopter: Adopter) -> None:
-    with pytest.raises(Refused, match="managed by patroni"):
+    with pytest.raises(Refused, match="led by Patroni"):
         adopter.look(replace(world.service, managed_by=ManagedBy.PATRONI))

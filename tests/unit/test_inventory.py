@@ -12,7 +12,7 @@ from ha_tasks.errors import InventoryError
 from ha_tasks.inventory import ManagedBy, load, read, template
 from ha_tasks.inventory.loading import json_schema
 from ha_tasks.model.fault import Fault, closest, dotted
-from ha_tasks.model.platform import DataPolicy, Policies, Role, ServiceKind
+from ha_tasks.model.platform import DataPolicy, PatroniApi, Policies, Role, ServiceKind
 from tests.unit.inventory_files import write_inventory
 
 
@@ -73,12 +73,16 @@ def test_a_relative_sqlite_path_counts_from_the_file(tmp_path: Path):
 def test_who_manages_a_service_is_told(tmp_path: Path):
     path = write_inventory(
         tmp_path,
-        ('rpo_s = 0\nmanaged_by = "ha_tasks"\n\n[services.db', 'managed_by = "patroni"\n[services.db'),
+        (
+            'rpo_s = 0\nmanaged_by = "ha_tasks"\n\n[services.db',
+            'managed_by = "patroni"\npatroni = { api = ["http://127.0.0.1:8008/"] }\n[services.db',
+        ),
     )
 
     inventory = load(path, {})
 
     assert inventory.managed_by["db"] is ManagedBy.PATRONI
+    assert inventory.platform.services["db"].patroni == PatroniApi(urls=("http://127.0.0.1:8008",))
     assert inventory.managed_by["web"] is ManagedBy.HA_TASKS
 
 

@@ -150,7 +150,7 @@ def test_a_cluster_that_others_manage_needs_no_agents_and_no_routing(tmp_path: P
     path = write_inventory(
         tmp_path,
         (ROUTING_OF_DB, ""),
-        ('managed_by = "ha_tasks"\n\n[services.db', 'managed_by = "patroni"\n\n[services.db'),
+        ('managed_by = "ha_tasks"\n\n[services.db', 'managed_by = "external"\n\n[services.db'),
         ('host = "db1"\n', ""),
         (PG3, ""),
     )

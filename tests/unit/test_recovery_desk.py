@@ -292,7 +292,7 @@ def test_a_service_of_somebody_else_is_not_acted_on():
     answer = asked(world)
 
     assert answer["refused"]["guard"] == "no_playbook"
-    assert "managed by external" in answer["refused"]["detail"]
+    assert "led by others" in answer["refused"]["detail"]
 
 
 def test_another_playbook_than_the_named_one_is_refused(world: World):

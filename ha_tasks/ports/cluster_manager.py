@@ -1,0 +1,24 @@
+"""The manager of a cluster that others lead, which alone promotes there."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ha_tasks.model.led_by_others import LedCluster
+from ha_tasks.model.platform import Service
+
+
+class ClusterManager(Protocol):
+    """Raises ManagerUnreachable (retryable) when nobody answers in time, ManagerRefused when it says no."""
+
+    def report(self, service: Service, *, timeout_s: float = 2.0) -> LedCluster:
+        """Who leads, who follows, how far. Reads only."""
+        ...
+
+    def switchover(self, service: Service, leader: str, candidate: str, *, timeout_s: float = 60.0) -> str:
+        """Asks for a planned change of the leader; answers the manager's words once it is made.
+
+        Compare-and-set on ``leader``: refused when another leads by now. When the answer is lost it may
+        have been made all the same: ``report`` tells.
+        """
+        ...
