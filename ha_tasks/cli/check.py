@@ -102,6 +102,7 @@ def _lines(inventory: Inventory) -> Lines:
         unit_status=system.agents.unit_status,
         balancers=system.balancers,
         entry=entry,
+        manager=system.led.manager.report,
         broker=None if queues is None else lambda: queues.backlogs([]),
         store=system.store.ping,
         store_faults=lambda: store_answers(system),

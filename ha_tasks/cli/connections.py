@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 from ha_tasks.errors import HaTasksError
 from ha_tasks.model.balancer import ServerStatus
+from ha_tasks.model.led_by_others import LedCluster
 from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome
 from ha_tasks.ports.balancer import BalancerControl
+from ha_tasks.workflows.store_watch import is_led
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,8 @@ class Answer:
 class Lines:
     """The ways to the servers. A call that raises HaTasksError is an answer too.
 
-    ``entry`` asks a service through the balancer; ``broker`` None: this kind of broker is not asked.
+    ``entry`` asks a service through the balancer, ``manager`` the one who leads it in our place; ``broker``
+    None: this kind of broker is not asked.
     """
 
     probe: Callable[[Sequence[Service]], Sequence[ProbeOutcome]]
@@ -39,6 +43,7 @@ class Lines:
     unit_status: Callable[[str, str], object]
     balancers: Mapping[str, BalancerControl]
     entry: Callable[[Service], object]
+    manager: Callable[[Service], LedCluster]
     broker: Callable[[], object] | None
     store: Callable[[], object]
     store_faults: Callable[[], Iterable[Answer]] = tuple
@@ -53,6 +58,7 @@ def answers(platform: Platform, lines: Lines) -> tuple[Answer, ...]:
         lambda: _instances(platform, lines),
         *(_agent_question(platform, lines, host) for host in platform.hosts),
         *(_balancer_question(platform, name, control) for name, control in lines.balancers.items()),
+        *(partial(_manager, service, lines) for service in platform.services.values() if service.patroni),
         lambda: [_through(service, lines) for service in platform.services.values() if service.routing],
     ]
     with ThreadPoolExecutor(max_workers=len(questions), thread_name_prefix="check") as pool:
@@ -71,6 +77,23 @@ def _broker(lines: Lines) -> list[Answer]:
     if lines.broker is None:
         return [Answer(what="broker", ok=True, said="not asked: only redis and rediss can be")]
     return [_asked("broker", lines.broker, "is [broker] right, and does its server run?")]
+
+
+def _manager(service: Service, lines: Lines) -> list[Answer]:
+    """Patroni, and whether it knows the nodes by the names that the inventory has."""
+    key = f"services.{service.name}.patroni"
+    try:
+        found = lines.manager(service)
+    except HaTasksError as error:
+        remedy = f"is {key}.api right: restapi.connect_address of its members?"
+        return [Answer(what=key, ok=False, said=str(error), remedy=remedy)]
+    leader = f"{found.leader} leads" if found.leader else "nobody leads"
+    strangers = sorted({m.name for m in found.members} ^ {i.name for i in service.instances})
+    if not strangers:
+        return [Answer(what=key, ok=True, said=f"answers, {leader}")]
+    remedy = f"name the instances of {service.name} as Patroni names its members"
+    said = f"answers, {leader}; only one side knows {', '.join(strangers)}"
+    return [Answer(what=key, ok=False, said=said, remedy=remedy)]
 
 
 def _through(service: Service, lines: Lines) -> Answer:
@@ -137,7 +160,7 @@ def _agent_question(platform: Platform, lines: Lines, host: str) -> Callable[[],
 
     def ask() -> list[Answer]:
         here = [i for s in platform.services.values() for i in s.instances if i.host == host]
-        nodes = [i.name for i in here if platform.services[i.service].kind is ServiceKind.POSTGRES]
+        nodes = [i.name for i in here if is_led(platform.services[i.service])]
         calls: list[tuple[str, Callable[[], object]]] = [
             *((f"node {name}", lambda name=name: lines.node_status(name)) for name in nodes),
             *((f"unit {i.unit}", lambda unit=i.unit: lines.unit_status(host, unit)) for i in here if i.unit),

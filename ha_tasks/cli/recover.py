@@ -17,6 +17,7 @@ from ha_tasks.cli.session import Session, pass_session, person, with_home, with_
 from ha_tasks.cli.shown_plans import keep, recall
 from ha_tasks.errors import DeadlineExceeded, PlaybookError, Refused
 from ha_tasks.model.incident import Incident, IncidentState
+from ha_tasks.model.led_by_others import must_be_ours
 from ha_tasks.model.plain import Json
 from ha_tasks.model.plan_hash import hash_word, is_named, plan_hash
 from ha_tasks.model.run import TERMINAL, Run, RunState
@@ -72,6 +73,7 @@ def command(
     wanted = None if word is None else hash_word(word)
     system = session.system(sending=not local)
     about = service_of(system.platform, service)
+    must_be_ours(about)
     verdicts = _judged(system, about)
     if wanted is None:
         wanted = _announced(session, system, about, verdicts, ask=ask)

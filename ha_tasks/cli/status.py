@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ha_tasks.cli import led_by_others
 from ha_tasks.cli.advice import advice
 from ha_tasks.cli.apply import standing_lines
 from ha_tasks.cli.incidents import described as incident_described
@@ -21,6 +22,7 @@ from ha_tasks.errors import BrokerUnreachable
 from ha_tasks.model.cluster import Cluster
 from ha_tasks.model.incident import IncidentState
 from ha_tasks.model.leadership import BEAT
+from ha_tasks.model.led_by_others import is_ours
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import ManagedBy, Platform, Service, ServiceKind
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome
@@ -149,6 +151,8 @@ def _service(service: Service, store: Records, outcomes: Sequence[ProbeOutcome],
     standing, at = _state(service.name, store, now)
     score = store.ledger.scores().get(service.name)
     cluster = _cluster(service, store)
+    led = led_by_others.described(service, outcomes, now) if _is_led_by_others(service) else None
+    primary = led["writable"] if led else cluster.primary if cluster else None
     return {
         "name": service.name,
         "kind": str(service.kind),
@@ -158,13 +162,16 @@ def _service(service: Service, store: Records, outcomes: Sequence[ProbeOutcome],
         "score": score[0] if score else None,
         "rto_s": service.rto_s,
         "cluster": None if cluster is None else _cluster_described(cluster),
+        "led_by_others": led,
         "instances": [
             {
                 "name": instance.name,
                 "address": instance.address,
-                "role": _role(instance.name, str(instance.role), cluster),
+                "role": led_by_others.role_of(instance.name, led)
+                if led
+                else _role(instance.name, str(instance.role), cluster),
                 **_seen([o for o in outcomes if o.target.instance == instance.name]),
-                "lag_bytes": _lag(instance.name, cluster, outcomes),
+                "lag_bytes": _lag(instance.name, primary, outcomes),
             }
             for instance in service.instances
         ],
@@ -183,8 +190,13 @@ def _state(service: str, store: Records, now: datetime) -> tuple[str, str | None
     return latest.state, latest.since.isoformat()
 
 
+def _is_led_by_others(service: Service) -> bool:
+    return service.kind is ServiceKind.POSTGRES and not is_ours(service)
+
+
 def _cluster(service: Service, store: Records) -> Cluster | None:
-    if service.kind is not ServiceKind.POSTGRES:
+    """The record of one that is ours; what was recorded of it before others led it is past."""
+    if service.kind is not ServiceKind.POSTGRES or not is_ours(service):
         return None
     try:
         return store.clusters.get(service.name)
@@ -208,13 +220,13 @@ def _role(name: str, configured: str, cluster: Cluster | None) -> str:
     return "primary" if name == cluster.primary else "standby"
 
 
-def _lag(name: str, cluster: Cluster | None, outcomes: Sequence[ProbeOutcome]) -> int | None:
+def _lag(name: str, primary: str | None, outcomes: Sequence[ProbeOutcome]) -> int | None:
     """How far a standby's WAL is behind the primary's, by the latest probes; None when it is not known."""
-    if cluster is None or name == cluster.primary:
+    if primary is None or name == primary:
         return None
     lsns = {o.target.instance: o.facts.get("lsn") for o in outcomes if o.ok}
-    primary, own = lsns.get(cluster.primary), lsns.get(name)
-    return None if primary is None or own is None else max(0, int(primary) - int(own))
+    end, own = lsns.get(primary), lsns.get(name)
+    return None if end is None or own is None else max(0, int(end) - int(own))
 
 
 def _seen(outcomes: Sequence[ProbeOutcome]) -> Json:
@@ -317,9 +329,11 @@ def _service_lines(services: Sequence[Json], now: str) -> Iterator[Line]:
             synchronous = " and ".join(cluster["sync"]) or "nobody"
             text = f", epoch {cluster['epoch']}, commits wait for {synchronous}"
             yield [f"{service['name']}: primary {cluster['primary']}, ", state(cluster["state"]), text]
-        elif service["kind"] == ServiceKind.POSTGRES:
+        elif service["led_by_others"] is not None:
+            yield from led_by_others.lines(service["name"], service["led_by_others"])
+        elif service["managed_by"] == ManagedBy.HA_TASKS and service["kind"] == ServiceKind.POSTGRES:
             yield [f"{service['name']}: ", ("no primary is recorded yet", WARN)]
-        if service["managed_by"] != ManagedBy.HA_TASKS:
+        elif service["managed_by"] != ManagedBy.HA_TASKS:
             yield [f"{service['name']}: managed by {service['managed_by']}, only watched here"]
 
 

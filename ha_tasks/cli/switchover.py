@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ha_tasks.bootstrap.planned import planned_work_of
+from ha_tasks.cli.led_by_others import switched_over
 from ha_tasks.cli.lines import BAD, GOOD, WARN, Line, show, span
 from ha_tasks.cli.numbers import seconds
 from ha_tasks.cli.plan import service_of, shown
@@ -21,8 +22,9 @@ from ha_tasks.cli.session import Session, pass_session, person, with_home, with_
 from ha_tasks.errors import ActionFailed, DeadlineExceeded, Refused, UsageError
 from ha_tasks.model.fault import closest
 from ha_tasks.model.incident import IncidentKind
+from ha_tasks.model.led_by_others import must_be_ours
 from ha_tasks.model.plain import Json
-from ha_tasks.model.platform import ServiceKind
+from ha_tasks.model.platform import ManagedBy, ServiceKind
 from ha_tasks.model.run import Run, RunState
 from ha_tasks.model.switchover import successor
 from ha_tasks.workflows.planned_work import Ordered
@@ -71,12 +73,15 @@ def command(
     The primary ends with a clean shutdown and comes back as a standby, without a rewind. With a pooler
     (`[services.NAME.pooler]`) clients wait for about a second; without one they lose their sessions and come
     back. Until the promotion every trouble puts everything back. Going back later is the same command with
-    `--to` the old primary; it never happens by itself.
+    `--to` the old primary; it never happens by itself. Where Patroni leads, Patroni is asked to do it.
 
     Exit status 0: done and verified. 1: it failed; what that means is said. 3: a check or a guard refused.
     """
     system = session.system(sending=not local and not dry_run)
     about = postgres_service(system, service)
+    if about.managed_by is ManagedBy.PATRONI:
+        return switched_over(session, system, about, node, dry_run=dry_run, yes=yes, reason=reason)
+    must_be_ours(about)
     candidate = node or _proposed(system, about)
     _must_be_of(about, candidate)
     verdicts = judged(system, about)

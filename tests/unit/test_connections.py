@@ -13,10 +13,11 @@ from ha_tasks.cli.connections import Answer, Lines, answers, remedy_for
 from ha_tasks.errors import AgentUnreachable, ServiceUnreachable
 from ha_tasks.inventory import load
 from ha_tasks.model.balancer import ServerState
-from ha_tasks.model.platform import Platform, Service
+from ha_tasks.model.platform import ManagedBy, PatroniApi, Platform, Service
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome, Target
 from tests.fakes.balancer import FakeBalancer
 from tests.fakes.clock import START as NOW
+from tests.fakes.cluster_manager import FakeClusterManager
 from tests.unit.inventory_files import write_inventory
 
 ALL = [
@@ -59,6 +60,7 @@ LINES = Lines(
     unit_status=lambda _, __: None,
     balancers={"edge": having(ALL)},
     entry=lambda _: None,
+    manager=FakeClusterManager(("pg1", "pg2", "pg3")).report,
     broker=lambda: None,
     store=lambda: None,
 )
@@ -205,3 +207,32 @@ def test_the_balancers_port_is_asked_like_an_instance(platform: Platform):
     assert doorway(plain).address == "shop.example.com:80"
     with pytest.raises(ServiceUnreachable, match="cache has no routing"):
         doorway(platform.services["cache"])
+
+
+def led_by_patroni(platform: Platform) -> Platform:
+    db = replace(
+        platform.services["db"],
+        managed_by=ManagedBy.PATRONI,
+        patroni=PatroniApi(urls=("http://127.0.0.1:8008",)),
+    )
+    return replace(platform, services={**platform.services, "db": db})
+
+
+def test_patroni_is_asked_and_its_nodes_have_no_agent_of_ours(platform: Platform):
+    found = answers(led_by_patroni(platform), LINES)
+
+    assert [(a.what, a.said) for a in found if "patroni" in a.what] == [
+        ("services.db.patroni", "answers, pg1 leads")
+    ]
+    assert not [answer.what for answer in found if "node pg" in answer.what]
+
+
+def test_a_patroni_that_is_away_or_knows_other_names_says_what_mends_it(platform: Platform):
+    away = FakeClusterManager()
+    away.reachable = False
+
+    (silent,) = ill(answers(led_by_patroni(platform), replace(LINES, manager=away.report)))
+    (strange,) = ill(answers(led_by_patroni(platform), replace(LINES, manager=FakeClusterManager().report)))
+
+    assert "services.db.patroni.api" in silent.remedy
+    assert "only one side knows n1, n2, n3, pg1, pg2, pg3" in strange.said

@@ -105,7 +105,55 @@ FAULTS = [
     ),
     ([('"redis://127', '"redis://:pw@127')], "broker.url: bears a password in clear; take it out"),
 ]
+LED = 'managed_by = "ha_tasks"\n\n[services.db'
+API = 'api = ["https://10.0.0.5:8008"]'
+
+
+def patroni(text: str) -> list[tuple[str, str]]:
+    """The template's cluster, led by Patroni, with that [services.db.patroni]."""
+    table = f"[services.db.patroni]\n{text}\n" if text else ""
+    return [(LED, f'managed_by = "patroni"\n\n{table}[services.db')]
+
+
+SECRET = 'user = "u"\npassword = { file = "secrets/db-password" }'
+FAULTS += [
+    (patroni(""), "services.db.patroni: is missing: Patroni is asked over its REST API; add"),
+    (
+        [(LED, f'managed_by = "external"\n\n[services.db.patroni]\n{API}\n[services.db')],
+        "services.db.patroni: is for a cluster that Patroni leads; take it out",
+    ),
+    (
+        [('managed_by = "ha_tasks"                #', 'managed_by = "patroni"  #')],
+        "services.web.managed_by: Patroni does not lead kind http",
+    ),
+    (patroni(f'{API}\nuser = "u"'), "services.db.patroni: user and password belong together"),
+    (
+        patroni('api = ["http://127.0.0.1:8008"]\ntls = { verify = true }'),
+        "services.db.patroni.tls: no URL of api is https",
+    ),
+    (
+        patroni(f'{API}\ntls = {{ certificate = "secrets/agent-key" }}'),
+        "services.db.patroni.tls: certificate and key belong together",
+    ),
+    (
+        patroni(f'{API}\ntls = {{ ca = "nowhere.pem" }}'),
+        "services.db.patroni.tls.ca: file {dir}/nowhere.pem does not exist",
+    ),
+    (patroni('api = ["10.0.0.5"]'), "services.db.patroni.api"),
+    (
+        patroni(f'{API}\nuser = "u"\npassword = {{ file = "nowhere" }}'),
+        "services.db.patroni.password: file {dir}/nowhere does not exist",
+    ),
+]
 WARNINGS = [
+    (
+        patroni(f'api = ["http://10.0.0.5:8008"]\n{SECRET}'),
+        "services.db.patroni.api: the password travels in clear to 10.0.0.5",
+    ),
+    (
+        patroni(f"{API}\n{SECRET}\ntls = {{ verify = false }}"),
+        "services.db.patroni.tls.verify: whoever answers is trusted",
+    ),
     (
         [(STORE, 'url = "postgresql+psycopg://u@127.0.0.1:5431/ha"\non_protected_cluster = true')],
         "store.url: the store stands on a database that it recovers (services.db.instances.pg1)",
