@@ -38,6 +38,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "plan": ("plan", "What a recovery of a service would do now; changes nothing."),
     "recover": ("recover", "Look at a service and recover what has failed; --local needs no broker."),
     "switchover": ("switchover", "Hand a healthy PostgreSQL primary's work to a standby, without loss."),
+    "rolling-restart": (
+        "rolling_restart",
+        "Restart the nodes that wait for it, standbys first, the primary by a switchover.",
+    ),
     "drill": ("drill", "Rehearse a disaster on the demo platform, measure it and judge it."),
     "approve": ("approve", "Say yes, or no, to a recovery that waits for a person."),
     "ack": ("ack", "Acknowledge an incident (I-7), or end a service's cool-downs; put back what is healthy."),

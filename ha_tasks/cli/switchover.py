@@ -32,6 +32,7 @@ from ha_tasks.workflows.switchover_facts import standbys_seen
 
 if TYPE_CHECKING:
     from ha_tasks.bootstrap import System
+    from ha_tasks.model.cluster import Cluster
     from ha_tasks.model.platform import Service
     from ha_tasks.model.verdict import Verdict
 
@@ -82,7 +83,7 @@ def command(
     if about.managed_by is ManagedBy.PATRONI:
         return switched_over(session, system, about, node, dry_run=dry_run, yes=yes, reason=reason)
     must_be_ours(about)
-    candidate = node or _proposed(system, about)
+    candidate = node or proposed(system, about)
     _must_be_of(about, candidate)
     verdicts = judged(system, about)
     _announce(session, system, about, candidate, dry_run=dry_run, yes=yes)
@@ -174,12 +175,18 @@ def lines(content: Json) -> Iterator[Line]:
     yield [f"the way back: ha-tasks switchover {run['service']} --to {content['from']}"]
 
 
-def _proposed(system: System, service: Service) -> str:
+def cluster_of(system: System, service: Service) -> Cluster:
+    """What is recorded of it; ActionFailed when it is not in care."""
     try:
-        cluster = system.store.clusters.get(service.name)
+        return system.store.clusters.get(service.name)
     except KeyError as error:
         name = service.name
         raise ActionFailed(f"{name} is not in care yet; look first: ha-tasks adopt {name}") from error
+
+
+def proposed(system: System, service: Service) -> str:
+    """The standby that would take over where a person names none; Refused when none could."""
+    cluster = cluster_of(system, service)
     others = [i.name for i in service.instances if i.name != cluster.primary]
     best = successor(cluster, standbys_seen(system.agents, others))
     if best is None:
