@@ -27,6 +27,7 @@ def observer_of(system: System, tools: PostgresTools) -> Observer:
         tools=tools,
         journal=system.store.journal,
         ledger=system.store.ledger,
+        incidents=system.store.incidents,
         actor=system.actor,
         stopped=system.is_stopped,
         held=held,

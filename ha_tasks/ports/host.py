@@ -70,6 +70,8 @@ class NodeStatus:
     """How long ago a controller that reads the store last spoke to it; None: never since its start."""
     clock: float | None = None
     """The wall clock of its host, seconds since 1970; None from an agent that does not tell."""
+    left: str | None = None
+    """Node that it followed before it was told to follow nobody."""
     timeline_on_disk: int | None = None
     """The highest timeline of which its disk speaks, running or not; None: not to be had."""
 

@@ -17,7 +17,7 @@ from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet, format_lsn
 from ha_tasks.model.failover import Word, was_never_promoted
 from ha_tasks.model.platform import Service
 from ha_tasks.ports.clock import Clock
-from ha_tasks.ports.host import DatabaseAgent
+from ha_tasks.ports.host import DatabaseAgent, NodeStatus, Postmaster
 from ha_tasks.ports.pooler import PoolerControl
 from ha_tasks.ports.postgres import PostgresControl
 from ha_tasks.ports.repositories import Clusters, WantedServers
@@ -65,7 +65,9 @@ def must_be_undoable(cluster: Cluster) -> None:
     """VerificationFailed while a candidate may be a primary: what it acknowledged would be left behind."""
     names = ", ".join(sorted({u.candidate for u in cluster.unfinished}))
     if names:
-        raise VerificationFailed(f"{names} may have been promoted; nothing is undone")
+        raise VerificationFailed(
+            f"{names} may have been promoted; nothing is undone, and it goes on once {names} answers"
+        )
 
 
 def without_the_innocent(tools: PostgresTools, cluster: Cluster) -> Cluster:
@@ -85,14 +87,37 @@ def _is_innocent(tools: PostgresTools, cluster: Cluster, node: str) -> bool:
         status = tools.agents.status(node, timeout_s=2.0)
     except HaTasksError:  # who does not say so is none
         return False
-    word = Word(
+    return was_never_promoted(cluster, word_of(status))
+
+
+def word_of(status: NodeStatus) -> Word:
+    """What an agent's answer says about whether its node was promoted."""
+    return Word(
         epoch=status.epoch,
         in_recovery=status.in_recovery,
         promotion_begun=status.promotion_begun,
         timeline=status.timeline,
         on_disk=status.timeline_on_disk,
     )
-    return was_never_promoted(cluster, word)
+
+
+def everybody_follows(tools: PostgresTools, cluster: Cluster) -> bool:
+    """True when each member of the recorded sets whose PostgreSQL runs follows the recorded primary.
+
+    Who is silent or down follows nobody, and is brought back by a rejoin, which compares histories first.
+    """
+    members = {m for s in cluster.sets for m in s.members} - {cluster.primary}
+    return all(_follows(tools, cluster.primary, node) for node in members)
+
+
+def _follows(tools: PostgresTools, primary: str, node: str) -> bool:
+    try:
+        status = tools.agents.status(node)
+    except HaTasksError:  # see above
+        return True
+    if status.postmaster is not Postmaster.RUNNING:
+        return True
+    return status.upstream == primary and status.promotion_begun is None and status.in_recovery is True
 
 
 def block(tools: PostgresTools, cluster: Cluster) -> Cluster:

@@ -101,7 +101,9 @@ class Detection:
             lost = self._unheard(service, mine, now)
             judged = self._detector.analyze_system_state(service, mine, now, primary=primary)
             outside = self._outside(service)
-            whole = [_left_out(v, now) if v.target.instance in outside else v for v in judged]
+            left = [_left_out(v, now) if v.target.instance in outside else v for v in judged]
+            doubted = self._doubted(service)
+            whole = [_half_failed_over(v, doubted, now) if v.target.instance == primary else v for v in left]
             known = [replace(v, unheard_since=lost.get(v.target.instance)) for v in whole]
             verdicts += [_scored(v, service, mine, now) for v in known]
         return tuple(verdicts)
@@ -159,6 +161,14 @@ class Detection:
             return set()
         inside = set.intersection(*(set(s.members) for s in cluster.sets)) if cluster.sets else set()
         return {i.name for i in service.instances} - inside - {cluster.primary}
+
+    def _doubted(self, service: Service) -> list[str]:
+        """Candidates of a failover that did not end, each of which may be a primary by now."""
+        if self.primary_of(service) is None:
+            return []
+        cluster = self._clusters.get(service.name)
+        failing = cluster.state is ClusterState.FAILING
+        return sorted({u.candidate for u in cluster.unfinished}) if failing else []
 
     def _unheard(
         self, service: Service, outcomes: Sequence[ProbeOutcome], now: datetime
@@ -355,6 +365,14 @@ def _left_out(verdict: Verdict, now: datetime) -> Verdict:
     if verdict.state is not VerdictState.HEALTHY:
         return verdict
     text = "follows, but is not in the synchronous set"
+    return replace(verdict, state=VerdictState.FAILED, evidence=text, failing_since=now)
+
+
+def _half_failed_over(verdict: Verdict, doubted: Sequence[str], now: datetime) -> Verdict:
+    """A primary that answers is none as long as another may have been promoted: its failover has to end."""
+    if not doubted or verdict.state in (VerdictState.FAILED, VerdictState.BLIND):
+        return verdict
+    text = f"its failover did not end: {', '.join(doubted)} may have been promoted"
     return replace(verdict, state=VerdictState.FAILED, evidence=text, failing_since=now)
 
 

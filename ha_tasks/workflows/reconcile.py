@@ -18,8 +18,14 @@ from ha_tasks.model.run import Run, RunState
 from ha_tasks.names import Counter
 from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
 from ha_tasks.ports.ledger import Ledger
-from ha_tasks.ports.repositories import Journal, Reign
-from ha_tasks.workflows.cluster_moves import PostgresTools, block, unblock, writes_are_taken
+from ha_tasks.ports.repositories import Incidents, Journal, Reign
+from ha_tasks.workflows.cluster_moves import (
+    PostgresTools,
+    everybody_follows,
+    unblock,
+    writes_are_taken,
+)
+from ha_tasks.workflows.resuming import Resumer
 
 HEARTBEAT_S = 1.0
 """Deadline of one heartbeat row."""
@@ -36,6 +42,7 @@ class Reconciler:
         tools: PostgresTools,
         journal: Journal,
         ledger: Ledger,
+        incidents: Incidents,
         actor: str,
         stopped: Callable[[str], bool] = lambda _: False,
         held: Callable[[], str | None] = lambda: None,
@@ -46,6 +53,7 @@ class Reconciler:
         self._journal = journal
         self._ledger = ledger
         self._actor = f"heartbeat of {actor}"
+        self._resumer = Resumer(tools=tools, journal=journal, incidents=incidents, actor=actor)
         self._stopped = stopped
         self._held = held
 
@@ -62,9 +70,11 @@ class Reconciler:
         return repaired
 
     def clusters(self) -> None:
-        """Every standby that runs follows the recorded primary; a blocked cluster that writes is steady.
+        """Every member of the set that runs follows the recorded primary; a blocked cluster is steady again
+        once a write is taken and everybody follows. Nobody else is simply pointed there: a node that is in
+        no set may hold another history, so it is rejoined.
 
-        A failover that nobody leads any more is called off, unless a candidate may have been promoted.
+        A failover that nobody leads any more is called off or goes on, see resuming.py.
         Raises the first trouble, after all others were looked after. A store that is held leads nobody.
         """
         if self._held() is not None:
@@ -102,25 +112,27 @@ class Reconciler:
         # After the cluster was read: whoever has opened the epoch that was seen is active, or has ended.
         if any(run.plan.scope == service.name and _acts(run) for run in self._journal.active()):
             return
-        undecided = cluster.state is ClusterState.FAILING and not cluster.unfinished
-        if undecided and not self._stopped(service.name):
-            cluster = block(self._tools, cluster)
-        if cluster.state is ClusterState.BLOCKED:
-            cluster = self._led_again(service, cluster)
+        if not self._stopped(service.name):
+            cluster = self._resumer.go_on(cluster)
         if cluster.state not in (ClusterState.STEADY, ClusterState.BLOCKED):
             return
-        for instance in service.instances:
-            if instance.name != cluster.primary:
-                self._follow(cluster, instance.name)
+        if cluster.state is ClusterState.BLOCKED:
+            self._lead_again(service, cluster)
+        for node in sorted({m for s in cluster.sets for m in s.members} - {cluster.primary}):
+            self._follow(cluster, node)
+        if cluster.state is ClusterState.BLOCKED and self._is_whole(service, cluster):
+            unblock(self._tools, cluster)
 
-    def _led_again(self, service: Service, cluster: Cluster) -> Cluster:
-        """The recorded primary is started and gets the traffic; STEADY once it takes a write."""
+    def _is_whole(self, service: Service, cluster: Cluster) -> bool:
+        taken = writes_are_taken(self._tools, service, cluster, within_s=0.0)
+        return taken and everybody_follows(self._tools, cluster)
+
+    def _lead_again(self, service: Service, cluster: Cluster) -> None:
+        """The recorded primary is started and gets the traffic."""
         self._start_primary(cluster)
         with suppress(HaTasksError):
             reign = Reign(cluster=cluster.name, epoch=cluster.epoch)
             self._tools.router.route_writes(service, cluster.primary, under=reign)
-        taken = writes_are_taken(self._tools, service, cluster, within_s=0.0)
-        return unblock(self._tools, cluster) if taken else cluster
 
     def _start_primary(self, cluster: Cluster) -> None:
         """A failover that was refused while the primary's host was away left nobody to start it again."""

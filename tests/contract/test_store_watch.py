@@ -97,6 +97,7 @@ class House:
             tools=self.tools,
             journal=self.store.journal,
             ledger=self.store.ledger,
+            incidents=self.store.incidents,
             actor="host/w1",
             held=self.watch.held,
         )

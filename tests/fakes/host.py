@@ -79,6 +79,7 @@ class FakeHostAgents:
             self_fenced=it.self_fenced,
             store_heard_s=0.0 if it.told else None,
             clock=time.time(),
+            left=it.left,
             timeline_on_disk=it.timeline,
         )
 

@@ -97,6 +97,7 @@ class ToyCluster:
             lsn=toy.lsn,
             receiving=self._hears(node) if toy.running and not toy.primary else None,
             fence=toy.epoch[1],
+            left=toy.left,
             timeline_on_disk=max(toy.on_disk, toy.timeline),
         )
 

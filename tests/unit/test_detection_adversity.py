@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ha_tasks.errors import NotSafe, PassingFailure
-from ha_tasks.model.cluster import ClusterState, sync_set_of
+from ha_tasks.model.cluster import ClusterState, Unfinished, sync_set_of
 from ha_tasks.model.evidence import EvidenceKind, judge_primary
 from ha_tasks.model.incident import IncidentKind, IncidentState
 from ha_tasks.model.probe import OutcomeKind
@@ -143,6 +143,22 @@ def test_only_in_a_steady_cluster_the_set_says_who_is_missing(state):
     world.rounds(2)
 
     assert [i.kind for i in world.incidents] == [IncidentKind.PRIMARY_DOWN]
+
+
+def test_a_primary_that_answers_is_none_while_another_may_have_been_promoted():
+    """Its failover has to end; that it answers resolves nothing."""
+    world = World(database())
+    world.cluster()
+    for node in ("pg2", "pg3"):
+        world.health.facts[node] = following()
+    its = Unfinished(epoch=2, candidate="pg2", sync_set=sync_set_of(["pg3"]), timeline=1)
+    state, now = ClusterState.FAILING, world.clock.now()
+    world.store.clusters.advance("db", 1, now, new_epoch=True, state=state, unfinished=[its])
+    world.rounds(2)
+
+    (incident,) = world.incidents
+    assert (incident.kind, incident.state) == (IncidentKind.PRIMARY_DOWN, IncidentState.RECOVERING)
+    assert "pg2 may have been promoted" in incident.summary
 
 
 def test_silence_of_everybody_is_the_observers_own_network():

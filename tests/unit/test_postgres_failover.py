@@ -162,7 +162,7 @@ class World:
             mode="auto",
             requested_by="test",
             reason="test",
-            idempotency_key=f"incident-{incident.id}",
+            idempotency_key=f"incident-{incident.id}-after-run-{incident.run}",
         )
         run, _ = self.store.journal.create(new, self.clock.now())
         moved = IncidentState.RECOVERING
@@ -317,6 +317,7 @@ def reconciler(world, **more):
         tools=world.tools,
         journal=world.store.journal,
         ledger=world.store.ledger,
+        incidents=world.store.incidents,
         actor="h/test",
         **more,
     )

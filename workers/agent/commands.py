@@ -63,6 +63,7 @@ class DatabaseCommands:
             self_fenced=remembered.self_fenced,
             store_heard_s=self._watch.heard_s,
             clock=time.time(),
+            left=remembered.left,
             timeline_on_disk=self._instance.timeline_on_disk(),
         )
 

@@ -149,7 +149,9 @@ class ChooseSuccessor(ChooseCandidate):
         followers = sorted(node for node in revoked if node != name)
         # With one standby alone it is the old primary that acknowledges: it has everything, and comes next.
         survivors = sync_set_of(followers or [end.node])
-        entry = Unfinished(epoch=cluster.epoch, candidate=name, sync_set=survivors)
+        entry = Unfinished(
+            epoch=cluster.epoch, candidate=name, sync_set=survivors, timeline=received.timeline
+        )
         self._tools.clusters.advance(
             cluster.name,
             cluster.epoch,

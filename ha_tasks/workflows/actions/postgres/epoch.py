@@ -15,6 +15,7 @@ from ha_tasks.ports.action import StepContext
 from ha_tasks.workflows.actions.postgres.base import PostgresAction
 from ha_tasks.workflows.cluster_moves import (
     block,
+    everybody_follows,
     unblock,
     wait_for_set,
     writes_are_taken,
@@ -49,12 +50,14 @@ class OpenEpoch(PostgresAction):
         return self._output(cluster)
 
     def undo(self, ctx: StepContext) -> None:
-        """STEADY again once the recorded primary acknowledges a write; until then it stays BLOCKED."""
+        """STEADY again once the recorded primary acknowledges a write and is followed; BLOCKED until then."""
         cluster, mine = self._cluster(ctx), ctx.captured.get("epoch", -1) + 1
         if cluster.state is ClusterState.FAILING and cluster.epoch == mine:
             cluster = block(self._tools, cluster)
-        if cluster.state is ClusterState.BLOCKED and writes_are_taken(
-            self._tools, ctx.service, cluster, within_s=min(10.0, ctx.remaining_s())
+        if (
+            cluster.state is ClusterState.BLOCKED
+            and writes_are_taken(self._tools, ctx.service, cluster, within_s=min(10.0, ctx.remaining_s()))
+            and everybody_follows(self._tools, cluster)
         ):
             unblock(self._tools, cluster)
 

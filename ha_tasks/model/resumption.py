@@ -1,0 +1,75 @@
+"""What becomes of a failover that did not end: back, forward, or waiting for somebody to answer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from ha_tasks.model.cluster import Cluster, ClusterState, Revoked
+from ha_tasks.model.failover import Word, choose_candidate, may_promote, survivors, was_never_promoted
+
+
+class Way(StrEnum):
+    """BACK: call it off. FORWARD: another failover, which may find all that it needs. WAIT: neither yet."""
+
+    BACK = "back"
+    FORWARD = "forward"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What an agent says of its node now. ``runs``: PostgreSQL does, so it could be revoked."""
+
+    word: Word
+    runs: bool
+    lsn: int | None = None
+    upstream: str | None = None
+
+
+def way_on(cluster: Cluster, answers: Mapping[str, Answer]) -> Way:
+    """By who answers now; whoever acts on it asks again, in an epoch of its own.
+
+    Back only if every candidate shows that it was never promoted; forward only if a promotion could be
+    proved safe, so that nothing is begun over and over that ends in the same refusal.
+    """
+    if cluster.state is ClusterState.FAILING and _all_innocent(cluster, answers):
+        return Way.BACK
+    return Way.FORWARD if _could_be_ended(cluster, answers) else Way.WAIT
+
+
+def awaited(cluster: Cluster, answers: Mapping[str, Answer]) -> list[str]:
+    """Whose answer would help: members of recorded sets and candidates that are silent, or do not run."""
+    sets = [*cluster.sets, *(u.sync_set for u in cluster.unfinished)]
+    names = {m for s in sets for m in s.members} | {u.candidate for u in cluster.unfinished}
+    return sorted(n for n in names - {cluster.primary} if n not in answers or not answers[n].runs)
+
+
+def _all_innocent(cluster: Cluster, answers: Mapping[str, Answer]) -> bool:
+    """As if each had been asked in this epoch: before it is acted on, it is."""
+    return all(
+        u.candidate in answers
+        and was_never_promoted(cluster, replace(answers[u.candidate].word, epoch=cluster.epoch))
+        for u in cluster.unfinished
+    )
+
+
+def _could_be_ended(cluster: Cluster, answers: Mapping[str, Answer]) -> bool:
+    able = [r for node, a in answers.items() if (r := _as_revoked(node, a, cluster.primary)) is not None]
+    if not may_promote(cluster, able):
+        return False
+    best = choose_candidate(able, cluster.unfinished)
+    return best is not None and bool(survivors(best, able, cluster.unfinished))
+
+
+def _as_revoked(node: str, answer: Answer, primary: str) -> Revoked | None:
+    word = answer.word
+    if node == primary or not answer.runs or word.timeline is None or answer.lsn is None:
+        return None
+    if word.in_recovery is False and word.promotion_begun is None:
+        return None
+    newest = max(word.timeline, word.on_disk or 0) if word.promotion_begun is not None else word.timeline
+    return Revoked(
+        node=node, timeline=newest, lsn=answer.lsn, followed=answer.upstream, begun=word.promotion_begun
+    )

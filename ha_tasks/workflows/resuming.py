@@ -1,0 +1,131 @@
+"""Going on with a failover that nobody leads any more: what was refused, or was left half done.
+
+Nothing of it is a dead end. As soon as whoever was silent answers, it is called off or taken to its end;
+until then the incident's story says whom it waits for, and what a person can do instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
+
+from ha_tasks.errors import HaTasksError
+from ha_tasks.model.cluster import Cluster, ClusterState
+from ha_tasks.model.failover import Word
+from ha_tasks.model.incident import Incident, IncidentKind, IncidentState
+from ha_tasks.model.resumption import Answer, Way, awaited, way_on
+from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
+from ha_tasks.ports.repositories import Incidents, Journal
+from ha_tasks.workflows.cluster_moves import PostgresTools, block, without_the_innocent, word_of
+
+AGAIN_AFTER = timedelta(seconds=10)
+"""Between the end of a failover that was refused and the next: what it undid needs a moment to be seen."""
+
+
+class Resumer:
+    """Every observer does this each second for clusters on which no run acts; epochs decide who is first."""
+
+    def __init__(self, *, tools: PostgresTools, journal: Journal, incidents: Incidents, actor: str) -> None:
+        self._tools = tools
+        self._journal = journal
+        self._incidents = incidents
+        self._actor = actor
+
+    def go_on(self, cluster: Cluster) -> Cluster:
+        """The cluster after what could be done for it now."""
+        if cluster.state is ClusterState.FAILING and not cluster.unfinished:
+            return block(self._tools, cluster)
+        if cluster.state not in (ClusterState.FAILING, ClusterState.BLOCKED):
+            return cluster
+        answers = self._answers(cluster)
+        primary = answers.get(cluster.primary)
+        leads = primary is not None and primary.word.in_recovery is False
+        if cluster.state is ClusterState.BLOCKED and leads:
+            return cluster  # What it lacks is a standby that acknowledges, not a successor.
+        way = way_on(cluster, answers)
+        if way is Way.BACK:
+            return self._back(cluster)
+        self._tell(cluster, way, awaited(cluster, answers))
+        return cluster
+
+    def _back(self, cluster: Cluster) -> Cluster:
+        """In an epoch of its own, with the candidates' agents in it: no late order reaches them then."""
+        now = self._tools.clock.now()
+        taken = self._tools.clusters.advance(cluster.name, cluster.epoch, now, new_epoch=True)
+        by = Authority(epoch=taken.epoch, fence=self._journal.next_fence(now))
+        for entry in taken.unfinished:
+            with suppress(HaTasksError):  # a stopped node refuses; its agent is in this epoch anyway
+                self._tools.agents.revoke(entry.candidate, by, timeout_s=3.0)
+        left = without_the_innocent(self._tools, taken)
+        return left if left.unfinished else block(self._tools, left)
+
+    def _tell(self, cluster: Cluster, way: Way, silent: list[str]) -> None:
+        """The escalated incident of the failover waits for its turn again, or says whom it waits for."""
+        incident = self._escalated(cluster)
+        if incident is None or incident.run is None:
+            return
+        run, now = self._journal.get(incident.run), self._tools.clock.now()
+        if not run.fence or run.ended_at is None:
+            return  # A person has said no before it began, or it has not ended.
+        if way is Way.FORWARD and now - run.ended_at >= AGAIN_AFTER:
+            text, only = "who was missing answers: it is tried again", (IncidentState.ESCALATED,)
+            self._incidents.move(
+                incident.id, IncidentState.OPEN, now, self._actor, text, only_from=only, run=incident.run
+            )
+        elif way is Way.WAIT:
+            self._tell_once(incident, _waits(cluster, silent))
+
+    def _tell_once(self, incident: Incident, text: str) -> None:
+        said = [entry.text for entry in self._incidents.timeline(incident.id)]
+        if text not in said[-3:]:
+            self._incidents.note(incident.id, self._tools.clock.now(), self._actor, text)
+
+    def _escalated(self, cluster: Cluster) -> Incident | None:
+        return next(
+            (
+                i
+                for i in self._incidents.current()
+                if i.service == cluster.name
+                and i.kind is IncidentKind.PRIMARY_DOWN
+                and i.instance == cluster.primary
+                and i.state is IncidentState.ESCALATED
+                and i.holds_key
+            ),
+            None,
+        )
+
+    def _answers(self, cluster: Cluster) -> dict[str, Answer]:
+        sets = [*cluster.sets, *(u.sync_set for u in cluster.unfinished)]
+        names = {m for s in sets for m in s.members} | {u.candidate for u in cluster.unfinished}
+        return asked(self._tools, names | {cluster.primary})
+
+
+def asked(tools: PostgresTools, nodes: Iterable[str]) -> dict[str, Answer]:
+    """What the agents say of their nodes now, side by side. Who is silent is left out."""
+
+    def answer(node: str) -> NodeStatus | None:
+        try:
+            return tools.agents.status(node)
+        except HaTasksError:  # silence is an answer here
+            return None
+
+    names = sorted(nodes)
+    with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
+        found = dict(zip(names, pool.map(answer, names), strict=True))
+    return {name: _answer(status) for name, status in found.items() if status is not None}
+
+
+def _answer(status: NodeStatus) -> Answer:
+    word: Word = word_of(status)
+    runs = status.postmaster is Postmaster.RUNNING
+    return Answer(word=word, runs=runs, lsn=status.lsn, upstream=status.upstream or status.left)
+
+
+def _waits(cluster: Cluster, silent: list[str]) -> str:
+    names = ", ".join(silent) or "a standby that is left to acknowledge"
+    return (
+        f"waits for {names}: bring it back, and it goes on by itself; if that will never be: "
+        f"ha-tasks recover {cluster.name} --accept-data-loss=BYTES"
+    )
