@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -35,3 +36,19 @@ class Verdict:
     """Health from 0 (down) to 1 (healthy); None when unknown."""
     remedy: Remedy = Remedy.NONE
     """What the evidence about a PostgreSQL primary calls for; CHANGE_SET with SUSPECT: it serves reads."""
+
+
+def left_out(verdict: Verdict, now: datetime) -> Verdict:
+    """A standby that no commit waits for is no redundancy, however well it follows."""
+    if verdict.state is not VerdictState.HEALTHY:
+        return verdict
+    text = "follows, but is not in the synchronous set"
+    return replace(verdict, state=VerdictState.FAILED, evidence=text, failing_since=now)
+
+
+def half_failed_over(verdict: Verdict, doubted: Sequence[str], now: datetime) -> Verdict:
+    """A primary that answers is none as long as another may have been promoted: its failover has to end."""
+    if not doubted or verdict.state in (VerdictState.FAILED, VerdictState.BLIND):
+        return verdict
+    text = f"its failover did not end: {', '.join(doubted)} may have been promoted"
+    return replace(verdict, state=VerdictState.FAILED, evidence=text, failing_since=now)

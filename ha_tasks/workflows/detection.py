@@ -20,7 +20,7 @@ from ha_tasks.model.playbook import Plan
 from ha_tasks.model.probe import ProbeOutcome, Target
 from ha_tasks.model.run import Run
 from ha_tasks.model.sync_change import looks_at, members_of, unheard
-from ha_tasks.model.verdict import Verdict, VerdictState
+from ha_tasks.model.verdict import Verdict, VerdictState, half_failed_over, left_out
 from ha_tasks.names import Counter, Histogram
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.ledger import Ledger
@@ -101,9 +101,9 @@ class Detection:
             lost = self._unheard(service, mine, now)
             judged = self._detector.analyze_system_state(service, mine, now, primary=primary)
             outside = self._outside(service)
-            left = [_left_out(v, now) if v.target.instance in outside else v for v in judged]
+            left = [left_out(v, now) if v.target.instance in outside else v for v in judged]
             doubted = self._doubted(service)
-            whole = [_half_failed_over(v, doubted, now) if v.target.instance == primary else v for v in left]
+            whole = [half_failed_over(v, doubted, now) if v.target.instance == primary else v for v in left]
             known = [replace(v, unheard_since=lost.get(v.target.instance)) for v in whole]
             verdicts += [_scored(v, service, mine, now) for v in known]
         return tuple(verdicts)
@@ -358,22 +358,6 @@ def _key(incident: Incident) -> str:
     """One run per incident, and another one when that was called off before it began."""
     after = "" if incident.run is None else f"-after-run-{incident.run}"
     return f"incident-{incident.id}{after}"
-
-
-def _left_out(verdict: Verdict, now: datetime) -> Verdict:
-    """A standby that no commit waits for is no redundancy, however well it follows."""
-    if verdict.state is not VerdictState.HEALTHY:
-        return verdict
-    text = "follows, but is not in the synchronous set"
-    return replace(verdict, state=VerdictState.FAILED, evidence=text, failing_since=now)
-
-
-def _half_failed_over(verdict: Verdict, doubted: Sequence[str], now: datetime) -> Verdict:
-    """A primary that answers is none as long as another may have been promoted: its failover has to end."""
-    if not doubted or verdict.state in (VerdictState.FAILED, VerdictState.BLIND):
-        return verdict
-    text = f"its failover did not end: {', '.join(doubted)} may have been promoted"
-    return replace(verdict, state=VerdictState.FAILED, evidence=text, failing_since=now)
 
 
 def _scored(verdict: Verdict, service: Service, outcomes: Sequence[ProbeOutcome], now: datetime) -> Verdict:
