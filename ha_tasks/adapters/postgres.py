@@ -57,11 +57,13 @@ class SqlPostgresControl:
         clock: Clock = SYSTEM_CLOCK,
         timeout_s: float = 2.0,
         checkpoint_timeout_s: float = 60.0,
+        reading_timeout_s: float = 1.0,
     ) -> None:
         self._logins = control_logins(password)
         self._clock = clock
         self._timeout_s = timeout_s
         self._checkpoint_timeout_s = checkpoint_timeout_s
+        self._reading_timeout_s = reading_timeout_s
 
     def flush_lsn(self, service: Service, node: Instance) -> int:
         """Bytes; reads only. On a node in recovery: ServiceUnreachable, it is no primary (yet)."""
@@ -127,7 +129,8 @@ class SqlPostgresControl:
 
     def reading(self, service: Service, node: Instance) -> NodeReading:
         """Reads only. Without pg_read_all_stats it is incomplete, and ``lacking`` says so."""
-        return reading_of(node.name, self._ask(service, node, READING, ",".join(SETTINGS))[0][0] or "")
+        rows = self._ask(service, node, READING, ",".join(SETTINGS), timeout_s=self._reading_timeout_s)
+        return reading_of(node.name, rows[0][0] or "")
 
     def write_canary(self, service: Service, entry: str, token: str, timeout_s: float) -> str:
         """Idempotent; raises VerificationFailed when the row is not found again. Old rows are forgotten.

@@ -47,6 +47,7 @@ class Lines:
     broker: Callable[[], object] | None
     store: Callable[[], object]
     store_faults: Callable[[], Iterable[Answer]] = tuple
+    cluster_faults: Callable[[], Iterable[Answer]] = tuple
 
 
 def answers(platform: Platform, lines: Lines) -> tuple[Answer, ...]:
@@ -60,6 +61,7 @@ def answers(platform: Platform, lines: Lines) -> tuple[Answer, ...]:
         *(_balancer_question(platform, name, control) for name, control in lines.balancers.items()),
         *(partial(_manager, service, lines) for service in platform.services.values() if service.patroni),
         lambda: [_through(service, lines) for service in platform.services.values() if service.routing],
+        lambda: list(lines.cluster_faults()),
     ]
     with ThreadPoolExecutor(max_workers=len(questions), thread_name_prefix="check") as pool:
         return tuple(chain.from_iterable(pool.map(lambda question: question(), questions)))
@@ -144,6 +146,11 @@ _BY_WORD = (
         "put the right password where {key}.password leads",
     ),
     (("pg_hba", "no encryption"), "let {key}.user in: pg_hba.conf of that server"),
+    (
+        ("not accepting connections",),
+        "set hot_standby = on there and restart it: a standby without sessions can be neither revoked nor "
+        "promoted",
+    ),
     (("role ", "grant "), "create the role {key}.user as ha_tasks/privileges/cluster-roles.sql does"),
     (("database ",), "is {key}.database right?"),
 )

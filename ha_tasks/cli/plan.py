@@ -24,6 +24,7 @@ from ha_tasks.model.incident import (
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.playbook import Plan
+from ha_tasks.model.replication_findings import SEEN_ELSEWHERE, Finding
 from ha_tasks.model.request import RequestKind
 from ha_tasks.model.verdict import VerdictState
 
@@ -98,7 +99,18 @@ def shown(system: System, service: Service, incident: Incident, plan: Plan) -> J
         steps=preview(plan, service, incident, system.actions),
         predicted=foretold(plan, system.store.journal, system.store.incidents),
         refused=refusals(system, service, incident, plan),
+        beside=_beside(system, service),
     )
+
+
+def _beside(system: System, service: Service) -> tuple[Finding, ...]:
+    """What else is wrong about a PostgreSQL cluster and would keep a recovery from what it is for."""
+    from ha_tasks.cli.replication_checks import bad_input
+
+    if service.kind is not ServiceKind.POSTGRES:
+        return ()
+    found = bad_input(system.replication.check(service))
+    return tuple(f for f in found if f.code not in SEEN_ELSEWHERE)
 
 
 def refusals(system: System, service: Service, incident: Incident, plan: Plan) -> tuple[Refusal, ...]:

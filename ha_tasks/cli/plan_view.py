@@ -14,6 +14,7 @@ from ha_tasks.model.plain import Json
 from ha_tasks.model.plan_hash import plan_changes, plan_hash
 from ha_tasks.model.platform import Service
 from ha_tasks.model.playbook import Plan
+from ha_tasks.model.replication_findings import Finding
 from ha_tasks.workflows.preview import PreviewedStep
 
 SHORT = 12
@@ -29,6 +30,7 @@ def described(
     steps: Sequence[PreviewedStep],
     predicted: Forecast,
     refused: Sequence[Refusal],
+    beside: Sequence[Finding] = (),
 ) -> Json:
     """The plan as plain JSON."""
     return {
@@ -47,6 +49,7 @@ def described(
             {"guard": str(r.guard), "detail": r.detail, "asked_of_a_person": r.guard not in PASSED["manual"]}
             for r in refused
         ],
+        "beside": [finding.to_json() for finding in beside],
         "duration": {
             "expected_s": predicted.expected_s,
             "guessed": predicted.guessed,
@@ -200,6 +203,9 @@ def _foot(content: Json) -> Iterator[Line]:
         yield [(f"refused now by {refused['guard']}", style), f": {refused['detail']}"]
         if not refused["asked_of_a_person"]:
             yield [INDENT, ("only what is automatic: a person's `ha-tasks recover` passes it", DIM)]
+    for finding in content["beside"]:
+        yield [("wrong besides", BAD), f": {finding['node'] or content['service']} {finding['problem']}"]
+        yield [INDENT, ("mend it: ", DIM), finding["remedy"]]
     if not content["refusals"]:
         yield [("no guard would refuse it now", GOOD)]
     if content["kind"] in ORDERED:

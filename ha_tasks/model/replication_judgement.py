@@ -100,6 +100,8 @@ def risk(facts: ClusterFacts, seen: tuple[NodeView, ...]) -> Risk:
     head = facts.head
     if head is None:
         return Risk(certainty="unknown", bytes=None, seconds=None, why="no primary could be asked")
+    if len(facts.primaries) > 1:
+        return Risk(certainty="unknown", bytes=None, seconds=None, why="more than one node takes writes")
     doubt = _unproven(facts, head)
     if not doubt:
         return Risk(certainty="proven", bytes=0, seconds=0.0, why="every commit waits for the recorded set")

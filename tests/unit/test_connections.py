@@ -10,6 +10,7 @@ import pytest
 
 from ha_tasks.cli.check import doorway
 from ha_tasks.cli.connections import Answer, Lines, answers, remedy_for
+from ha_tasks.cli.replication_checks import skewed
 from ha_tasks.errors import AgentUnreachable, ServiceUnreachable
 from ha_tasks.inventory import load
 from ha_tasks.model.balancer import ServerState
@@ -236,3 +237,24 @@ def test_a_patroni_that_is_away_or_knows_other_names_says_what_mends_it(platform
 
     assert "services.db.patroni.api" in silent.remedy
     assert "only one side knows n1, n2, n3, pg1, pg2, pg3" in strange.said
+
+
+@pytest.mark.parametrize(
+    ("clock", "told"),
+    [
+        (None, ""),
+        (100.0, ""),
+        (95.1, ""),
+        (106.4, ""),
+        (93.0, "the agent's clock is 8 s behind ours"),
+        (131.0, "the agent's clock is 30 s ahead of ours"),
+    ],
+)
+def test_an_agents_clock_is_told_when_it_cannot_be_right(clock: float | None, told: str):
+    assert skewed(clock, asked=100.0, answered=101.5) == told
+
+
+def test_a_standby_without_sessions_is_told_by_its_refusal(platform: Platform):
+    refused = outcome("db", "pg2", OutcomeKind.ERROR, "the database system is not accepting connections")
+
+    assert "hot_standby = on" in remedy_for(platform.services["db"], refused)

@@ -284,6 +284,7 @@ def test_an_idle_primary_makes_no_lag(to_replay, measured, ago, expected):
         ),
         ({**set_to("synchronous_standby_names", "")}, "measured", 0, 0.0),
         ({"pg1": "no answer in time"}, "unknown", None, None),
+        ({"pg3": node("pg3", in_recovery=False)}, "unknown", None, None),
         ({"pg1": primary(lsn=END + 100)}, "proven", 0, 0.0),
     ],
 )
