@@ -46,6 +46,10 @@ ORDERED = frozenset({IncidentKind.SWITCHOVER_ORDERED, IncidentKind.RESTART_ORDER
 """Planned work: no incident is opened for it, its run has none."""
 
 
+ABOUT_STANDBYS = frozenset({IncidentKind.STANDBY_DOWN, IncidentKind.SYNC_MEMBER_SILENT})
+"""The service writes all the while: what is done about them gives way to a failover."""
+
+
 class IncidentState(StrEnum):
     """SUSPECT -> OPEN -> (SUPPRESSED | BLOCKED | AWAITING_APPROVAL) -> RECOVERING -> VERIFYING
     -> MITIGATED (serving, redundancy not yet back) -> RESOLVED; or ESCALATED (a person is called).

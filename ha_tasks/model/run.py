@@ -33,6 +33,8 @@ class RunState(StrEnum):
     ABORTED = "aborted"
 
 
+GAVE_WAY = "gave way to the failover of"
+"""How the error of a run begins that was ended for one that cannot wait; its failure may well stand."""
 TERMINAL = frozenset(
     {RunState.SUCCEEDED, RunState.ROLLED_BACK, RunState.COMPENSATION_FAILED, RunState.ABORTED}
 )
@@ -256,6 +258,21 @@ def approved(run: Run, by: str, now: datetime) -> Run:
 def called_off(run: Run, why: str, now: datetime) -> Run:
     """The run ended before anybody took it up."""
     return _ended(replace(run, error=why), RunState.ABORTED, now)
+
+
+def leaves_nothing(run: Run) -> bool:
+    """True for a run on its way that could end at any moment: what it did stays on purpose."""
+    begun = [step for step in run.steps if step.begun]
+    under_way = run.state in (RunState.PENDING, RunState.RUNNING, RunState.VERIFYING)
+    return under_way and all(step.planned.undo is UndoPolicy.KEEP for step in begun)
+
+
+def broken_off(run: Run, now: datetime, why: str) -> Run:
+    """The run ended wherever it was. Whether the step that was being taken had its effect is not known."""
+    step = run.current
+    if step.state is StepState.RUNNING:
+        run = run.with_step(replace(step, state=StepState.UNKNOWN, error=why, ended_at=now))
+    return replace(_ended(replace(run, error=why), RunState.ABORTED, now), lease_owner=None, lease_until=None)
 
 
 def first_claim(run: Run) -> bool:

@@ -91,6 +91,14 @@ class Journal(Protocol):
         """Ends (ABORTED) a run that nobody has ever claimed; None when somebody has, or it has ended."""
         ...
 
+    def break_off(self, run: int, why: str, now: datetime, by: str) -> Run | None:
+        """Ends (ABORTED) a run that has begun, where nothing that it did is to be taken back.
+
+        Its executor's lease is over with it: what it writes from then on is refused. None: it has not begun,
+        has ended, or something of it would have to be undone.
+        """
+        ...
+
     def last_done(self, service: str, action: str) -> datetime | None:
         """When a step of that action was last done for the service; None: never."""
         ...
@@ -290,8 +298,13 @@ class Clusters(Protocol):
         primary: str | None = None,
         sets: Sequence[SyncSet] | None = None,
         unfinished: Sequence[Unfinished] | None = None,
+        under: Warrant | None = None,
     ) -> Cluster:
-        """Compare-and-set on the epoch; None leaves a field as it is. Raises StaleEpoch."""
+        """Compare-and-set on the epoch; None leaves a field as it is. Raises StaleEpoch.
+
+        ``under``: the run's claim that moves it on. Raises StaleFence, and writes nothing, once another has
+        claimed the run or it has ended.
+        """
         ...
 
 

@@ -11,10 +11,12 @@ from sqlalchemy import Connection, Row, select, update
 from ha_tasks.errors import StaleEpoch
 from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet, Unfinished
 from ha_tasks.model.deeds import cluster_advanced, cluster_registered
+from ha_tasks.ports.repositories import Warrant
 from ha_tasks.store.audit import record
 from ha_tasks.store.engine import Database
 from ha_tasks.store.plans import sets_from_json, sets_to_json, unfinished_from_json, unfinished_to_json
 from ha_tasks.store.rows import insert
+from ha_tasks.store.runs import must_hold
 from ha_tasks.store.tables import cluster as clusters
 
 
@@ -60,6 +62,7 @@ class SqlClusters:
         primary: str | None = None,
         sets: Sequence[SyncSet] | None = None,
         unfinished: Sequence[Unfinished] | None = None,
+        under: Warrant | None = None,
     ) -> Cluster:
         """See the port. KeyError when there is no such cluster."""
         changes = {
@@ -78,6 +81,8 @@ class SqlClusters:
             )
         )
         with self._database.writing() as connection:
+            if under is not None:
+                must_hold(connection, under.run, under.fence)
             before = _must_find(connection, name, lock=True)
             row = connection.execute(statement.returning(clusters)).one_or_none()
             if row is None:

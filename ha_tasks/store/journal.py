@@ -22,8 +22,10 @@ from ha_tasks.model.run import (
     Step,
     StepState,
     approved,
+    broken_off,
     called_off,
     claimed,
+    leaves_nothing,
     overdue,
 )
 from ha_tasks.ports.repositories import Attempt, NewRun
@@ -95,6 +97,24 @@ class SqlJournal:
                 return None
             after = called_off(found[0], why, now)
             connection.execute(update(runs).where(unclaimed).values(progress(after)))
+            withdraw(connection, run)
+            record(connection, now, run_moved(found[0], after, by))
+            return after
+
+    def break_off(self, run: int, why: str, now: datetime, by: str) -> Run | None:
+        """See the port. The row is locked: its executor settles before, and is looked at, or too late."""
+        begun = (runs.c.id == run) & runs.c.ended_at.is_(None) & (runs.c.fence > 0)
+        with self._database.writing() as connection:
+            found = load(connection, select(runs).where(begun).with_for_update())
+            if not found or not leaves_nothing(found[0]):
+                return None
+            after = broken_off(found[0], now, why)
+            free = {"lease_owner": None, "lease_until": None, "due": None}
+            connection.execute(update(runs).where(begun).values({**progress(after), **free}))
+            for step in changed_steps(found[0], after):
+                connection.execute(STEP, {"number": run, **step_values(step)})
+            open_ones = (attempts.c.run == run) & attempts.c.ended_at.is_(None)
+            connection.execute(update(attempts).where(open_ones).values(ended_at=now, outcome="lost"))
             withdraw(connection, run)
             record(connection, now, run_moved(found[0], after, by))
             return after

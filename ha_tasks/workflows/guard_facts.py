@@ -11,12 +11,12 @@ from ha_tasks.model.balancer import ServerState
 from ha_tasks.model.cluster import Cluster
 from ha_tasks.model.data_risk import Loss, possible_loss
 from ha_tasks.model.guards import GuardFacts, Upstream
-from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, failures
+from ha_tasks.model.incident import ABOUT_STANDBYS, Incident, IncidentKind, IncidentState, failures
 from ha_tasks.model.maintenance import Window, open_now
 from ha_tasks.model.platform import DataPolicy, Platform, Role, Service
 from ha_tasks.model.playbook import Plan
 from ha_tasks.model.revision import UNREVISED, Standing
-from ha_tasks.model.run import Run, RunState
+from ha_tasks.model.run import Run, RunState, leaves_nothing
 from ha_tasks.model.switch import EVERYTHING, OBSERVE, STOP, Switch
 from ha_tasks.model.sync_change import GAP, looks_at, without
 from ha_tasks.model.verdict import Verdict, VerdictState
@@ -263,10 +263,14 @@ def switched(switches: Iterable[Switch], name: str, service: str) -> Switch | No
 
 
 def gives_way(run: Run, incident: Incident, other: Incident) -> bool:
-    """True when a run that only waits for a person stands in the way of a primary's failover.
+    """True when a run stands in the way of a primary's failover that only waits for a person, or leaves
+    nothing that would have to be taken back, as a rejoin or a change of the synchronous set.
 
-    Nothing is begun, so nothing is lost: ``other``, the run's incident, is asked about again afterwards.
+    So nothing is lost: ``other``, the run's incident, is asked about again afterwards.
     """
-    waits = run.state is RunState.AWAITING_APPROVAL and run.plan.scope == incident.service
     primary = IncidentKind.PRIMARY_DOWN
-    return waits and incident.kind is primary and other.kind is not primary and other.id != incident.id
+    if incident.kind is not primary or run.plan.scope != incident.service or other.id == incident.id:
+        return False
+    if run.state is RunState.AWAITING_APPROVAL:
+        return other.kind is not primary
+    return other.kind in ABOUT_STANDBYS and leaves_nothing(run)

@@ -10,7 +10,7 @@ from ha_tasks.model.incident import Incident, IncidentState, failures
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform, Service
 from ha_tasks.model.results import RecoveryResult
-from ha_tasks.model.run import TERMINAL, Phase, Run, RunState
+from ha_tasks.model.run import GAVE_WAY, TERMINAL, Phase, Run, RunState
 from ha_tasks.model.verdict import Verdict, VerdictState
 from ha_tasks.names import ActionName, Counter, Histogram, RecoveryType
 from ha_tasks.ports.clock import Clock
@@ -19,9 +19,7 @@ from ha_tasks.ports.limits import Limits
 from ha_tasks.ports.repositories import Incidents, Journal
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
 from ha_tasks.workflows.detection import Detection
-from ha_tasks.workflows.starting import WAITING
-
-FOLLOWED = (IncidentState.AWAITING_APPROVAL, IncidentState.RECOVERING, IncidentState.VERIFYING)
+from ha_tasks.workflows.starting import WAITING, WITH_A_RUN
 
 
 class IncidentFollower:
@@ -52,7 +50,7 @@ class IncidentFollower:
     def follow_all(self) -> None:
         """For what an executor that died could not tell: incidents whose run has moved on."""
         for incident in self._incidents.current():
-            if incident.state in FOLLOWED and incident.run is not None:
+            if incident.state in WITH_A_RUN and incident.run is not None:
                 self.follow(self._journal.get(incident.run))
 
     def follow(self, run: Run) -> None:
@@ -63,7 +61,7 @@ class IncidentFollower:
         if run.fence and incident.state in WAITING and run.id > (incident.run or 0):
             # Whoever started it died before the incident was told.
             incident = self._told(incident, run)
-        if incident.state not in FOLLOWED or incident.run != run.id:
+        if incident.state not in WITH_A_RUN or incident.run != run.id:
             return
         if run.state in TERMINAL:
             self._end(incident, run)
@@ -86,6 +84,9 @@ class IncidentFollower:
         if _missed_its_deadline(run):
             text = f"run {run.id} {run.state}: {run.error}; the failure itself is recovered as any other"
             self._move(incident, IncidentState.OPEN, text)
+            return
+        if run.error.startswith(GAVE_WAY):
+            self._move(incident, IncidentState.OPEN, f"run {run.id} {run.error}")
             return
         if run.approval_until is None or run.approved_by is not None:
             self._ledger.count(Counter.RECOVERY_FAILURES, {"recovery_type": run.plan.recovery_type})
@@ -119,7 +120,7 @@ class IncidentFollower:
 
     def _move(self, incident: Incident, state: IncidentState, text: str) -> None:
         now = self._clock.now()
-        self._incidents.move(incident.id, state, now, self._actor, text, only_from=FOLLOWED)
+        self._incidents.move(incident.id, state, now, self._actor, text, only_from=WITH_A_RUN)
 
     def _tell(self, before: Run, run: Run) -> None:
         """A line in the incident's timeline for each step that ended. What was aborted was not begun."""

@@ -17,7 +17,7 @@ from ha_tasks.model.incident import Incident, IncidentKind, IncidentState
 from ha_tasks.model.plan_hash import is_named
 from ha_tasks.model.playbook import Plan
 from ha_tasks.model.revision import UNREVISED, Standing
-from ha_tasks.model.run import Run, RunState
+from ha_tasks.model.run import GAVE_WAY, Run, RunState
 from ha_tasks.model.verdict import Verdict
 from ha_tasks.names import Counter
 from ha_tasks.ports.clock import Clock
@@ -30,6 +30,9 @@ from ha_tasks.workflows.planned_work import is_planned
 
 WAITING = (IncidentState.OPEN, IncidentState.BLOCKED, IncidentState.SUPPRESSED)
 """States in which an incident has no run and waits for one."""
+
+WITH_A_RUN = (IncidentState.AWAITING_APPROVAL, IncidentState.RECOVERING, IncidentState.VERIFYING)
+"""States in which an incident goes where its run goes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,18 +122,19 @@ class RunStarter:
         return self._refuse(order.incident, refused, facts.upstreams)
 
     def _clear_the_way(self, incident: Incident) -> None:
-        """A run that only waits for a person gives way to the failover of its service's primary."""
+        """What ``gives_way`` says gives way to the failover of its service's primary: that cannot wait."""
         if incident.kind is not IncidentKind.PRIMARY_DOWN:
             return
         for run in self._journal.active():
             if run.incident is not None and gives_way(run, incident, self._incidents.get(run.incident)):
-                self._give_way(run, run.incident, f"gave way to the failover of I-{incident.id}")
+                self._give_way(run, run.incident, f"{GAVE_WAY} I-{incident.id}")
 
     def _give_way(self, run: Run, incident: int, why: str) -> None:
         now = self._clock.now()
-        if self._journal.call_off(run.id, why, now, self._actor) is not None:
-            # A sweeper that finds the ended run first has escalated its incident.
-            waited = (IncidentState.AWAITING_APPROVAL, IncidentState.ESCALATED)
+        end = self._journal.break_off if run.fence else self._journal.call_off
+        if end(run.id, why, now, self._actor) is not None:
+            # A sweeper that finds a run first that had only waited has escalated its incident.
+            waited = (*WITH_A_RUN, IncidentState.ESCALATED)
             text = f"run {run.id} {why}"
             self._incidents.move(incident, IncidentState.OPEN, now, self._actor, text, only_from=waited)
 

@@ -17,6 +17,7 @@ from ha_tasks.model.cluster import Cluster, SyncSet
 from ha_tasks.model.platform import Service
 from ha_tasks.model.sync_change import members_of
 from ha_tasks.ports.host import Authority
+from ha_tasks.ports.repositories import Warrant
 from ha_tasks.workflows.cluster_moves import PostgresTools, wait_for_set
 
 
@@ -26,21 +27,24 @@ def change_set(
     cluster: Cluster,
     new: SyncSet,
     *,
-    fence: int,
+    under: Warrant,
     remaining_s: Callable[[], float],
 ) -> Cluster:
-    """The cluster with ``new`` as its only set. Fenced: StaleEpoch when somebody else has moved it on.
+    """The cluster with ``new`` as its only set.
+
+    Fenced: StaleEpoch when somebody else has moved the cluster on; StaleFence when the run that changes it
+    has ended, as it does for a failover.
 
     PassingFailure when a WAL sender does not end, or the new set does not catch up in time: both sets stay
     recorded, and whoever tries again resumes.
     """
     sets = (*(s for s in cluster.sets if s != new), new)
     now = tools.clock.now()
-    cluster = tools.clusters.advance(cluster.name, cluster.epoch, now, new_epoch=True, sets=sets)
-    apply_set(tools, service, cluster, new, fence)
+    cluster = tools.clusters.advance(cluster.name, cluster.epoch, now, new_epoch=True, sets=sets, under=under)
+    apply_set(tools, service, cluster, new, under.fence)
     wait_for_set(tools, service, cluster.primary, new, remaining_s())
     return tools.clusters.advance(
-        cluster.name, cluster.epoch, tools.clock.now(), new_epoch=False, sets=(new,)
+        cluster.name, cluster.epoch, tools.clock.now(), new_epoch=False, sets=(new,), under=under
     )
 
 

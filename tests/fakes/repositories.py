@@ -37,8 +37,10 @@ from ha_tasks.model.run import (
     Step,
     StepState,
     approved,
+    broken_off,
     called_off,
     claimed,
+    leaves_nothing,
     overdue,
 )
 from ha_tasks.names import Counter, Histogram
@@ -146,6 +148,16 @@ class FakeJournal:
         if entry is None or not entry.active or entry.run.fence:
             return None
         before, entry.run = entry.run, called_off(entry.run, why, now)
+        self.audit.record(now, run_moved(before, entry.run, by))
+        return entry.run
+
+    @one_at_a_time
+    def break_off(self, run: int, why: str, now: datetime, by: str) -> Run | None:
+        entry = self.entries.get(run)
+        if entry is None or not entry.run.fence or not leaves_nothing(entry.run):
+            return None
+        before, entry.run = entry.run, broken_off(entry.run, now, why)
+        entry.attempts = [self._lost(attempt, now) for attempt in entry.attempts]
         self.audit.record(now, run_moved(before, entry.run, by))
         return entry.run
 
@@ -487,9 +499,10 @@ class FakeObservations:
 class FakeClusters:
     """Clusters in a dictionary."""
 
-    def __init__(self, audit: FakeAudit | None = None) -> None:
+    def __init__(self, audit: FakeAudit | None = None, journal: FakeJournal | None = None) -> None:
         self.lock = RLock()
         self.audit = audit or FakeAudit()
+        self.journal = journal
         self.clusters: dict[str, Cluster] = {}
 
     @one_at_a_time
@@ -515,7 +528,10 @@ class FakeClusters:
         primary: str | None = None,
         sets: Sequence[SyncSet] | None = None,
         unfinished: Sequence[Unfinished] | None = None,
+        under: Warrant | None = None,
     ) -> Cluster:
+        if under is not None and self.journal is not None:
+            self.journal.must_hold(under.run, under.fence)
         old = self.must_reign(name, expected_epoch)
         self.clusters[name] = replace(
             old,
@@ -645,7 +661,7 @@ class FakeStore:
         self.journal = FakeJournal(self.audit, self.ledger)
         self.incidents = FakeIncidents(self.audit)
         self.observations = FakeObservations(self.ledger)
-        self.clusters = FakeClusters(self.audit)
+        self.clusters = FakeClusters(self.audit, self.journal)
         self.wanted = FakeWantedServers(self.journal, self.audit, self.clusters)
         self.limits = FakeLimits(self.audit)
         self.maintenance = FakeMaintenanceBook(self.audit)

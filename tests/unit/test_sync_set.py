@@ -224,3 +224,64 @@ def test_while_a_failover_is_under_way_nobody_is_taken_out():
     world.rounds(24)
 
     assert of_kind(world) == []
+
+
+# A failover does not wait for what is done about a standby.
+
+
+def rejoining():
+    """pg2 is down and being rejoined, by an executor that is at it, when pg1 dies."""
+    world = watched()
+    world.rounds(4)
+    world.health.kinds["pg2"] = detection.REFUSED
+    world.rounds(4)
+    (run,) = world.store.journal.active()
+    assert run.plan.playbook == "postgres-rejoin"
+    taken = world.store.journal.claim(run.id, 1, run.phase, owner="w", now=world.clock.now(), lease_s=300)
+    assert taken is not None
+    return world, taken
+
+
+def test_a_rejoin_that_runs_gives_way_to_a_failover():
+    world, taken = rejoining()
+
+    world.health.kinds["pg1"] = detection.REFUSED
+    world.rounds(3)
+
+    (failover,) = world.store.journal.active()
+    assert failover.plan.playbook == "postgres-failover"
+    ended = world.store.journal.get(taken.id)
+    assert (ended.state, ended.lease_owner) == (RunState.ABORTED, None)
+    assert ended.error.startswith("gave way to the failover of I-")
+    standby = next(i for i in world.incidents if i.kind is IncidentKind.STANDBY_DOWN)
+    assert standby.state in (IncidentState.OPEN, IncidentState.SUPPRESSED, IncidentState.BLOCKED)
+
+
+def test_what_gave_way_is_begun_again_after_the_failover():
+    world, taken = rejoining()
+    world.health.kinds["pg1"] = detection.REFUSED
+    world.rounds(3)
+    world.drive()
+    world.store.clusters.advance(
+        "db", 1, world.clock.now(), new_epoch=True, primary="pg3", sets=[sync_set_of(["pg2"])]
+    )
+    world.health.facts["pg3"] = {"in_recovery": False, "standbys": [], "agent": {"postmaster": "running"}}
+    world.health.facts["pg2"] = {"agent": {"postmaster": "exited"}}
+
+    world.rounds(4)
+
+    again = [r for r in world.store.journal.active() if r.plan.playbook == "postgres-rejoin"]
+    assert again
+    assert all(r.id != taken.id for r in again)
+
+
+def test_an_observer_that_dies_between_the_two_leaves_no_incident_behind():
+    """The run was broken off, and nobody has told its incident: the follower does."""
+    world, taken = rejoining()
+    why = "gave way to the failover of I-9"
+    world.store.journal.break_off(taken.id, why, world.clock.now(), "an observer that died")
+
+    world.follower.follow_all()
+
+    (standby,) = [i for i in world.incidents if i.kind is IncidentKind.STANDBY_DOWN]
+    assert standby.state is IncidentState.OPEN

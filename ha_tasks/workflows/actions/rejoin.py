@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 
 from ha_tasks.errors import (
-    ActionFailed,
     AgentUnreachable,
     DeadlineExceeded,
+    HaTasksError,
     PassingFailure,
-    ServiceUnreachable,
+    StaleFence,
 )
 from ha_tasks.model.plain import Json
 from ha_tasks.model.sync_change import SILENT_FOR
@@ -17,6 +17,8 @@ from ha_tasks.ports.action import StepContext
 from ha_tasks.ports.host import Authority
 from ha_tasks.workflows.actions.sync_set import NarrowSyncSet, StandbyAction
 from ha_tasks.workflows.waiting import wait_until
+
+log = logging.getLogger(__name__)
 
 POLLED_S = 2.0
 """So long it is waited for a job at a time; between two looks there is time for the synchronous set."""
@@ -65,8 +67,12 @@ class RejoinNode(StandbyAction):
 
     def _narrow(self, ctx: StepContext) -> None:
         """What cannot be done now is tried again: the node comes back all the same."""
-        with suppress(PassingFailure, ActionFailed, ServiceUnreachable, AgentUnreachable):
+        try:
             NarrowSyncSet(self._tools).do(ctx)
+        except StaleFence:
+            raise
+        except HaTasksError as error:
+            log.info("%s stays in the synchronous set for now: %s", self._node(ctx), error)
 
 
 class AwaitStreaming(StandbyAction):

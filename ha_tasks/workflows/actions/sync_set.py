@@ -52,7 +52,7 @@ class WidenSyncSet(StandbyAction):
         cluster = self._led(ctx)
         new = including(cluster.sets, self._node(ctx), cluster.primary)
         cluster = change_set(
-            self._tools, ctx.service, cluster, new, fence=ctx.fence, remaining_s=ctx.remaining_s
+            self._tools, ctx.service, cluster, new, under=ctx.warrant, remaining_s=ctx.remaining_s
         )
         return {"set": new.setting(), "epoch": cluster.epoch}
 
@@ -88,6 +88,6 @@ class NarrowSyncSet(StandbyAction):
                 f"none of {names} receives from {cluster.primary}; policy {policy} lets commits wait"
             )
         cluster = change_set(
-            self._tools, ctx.service, cluster, new, fence=ctx.fence, remaining_s=ctx.remaining_s
+            self._tools, ctx.service, cluster, new, under=ctx.warrant, remaining_s=ctx.remaining_s
         )
         return {"set": new.setting() or "nobody: RPO > 0", "epoch": cluster.epoch}
