@@ -10,6 +10,8 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -17,6 +19,7 @@ from urllib.parse import quote, urlsplit
 from ha_tasks.adapters.agent_signing import (
     NONCE_HEADER,
     SIGNATURE_HEADER,
+    SKEW_S,
     answer_is_genuine,
     signed_request,
 )
@@ -32,6 +35,7 @@ from ha_tasks.errors import (
     Refused,
     StaleAuthority,
 )
+from ha_tasks.model.clocks import clock_fault
 from ha_tasks.model.cluster import Revoked
 from ha_tasks.model.plain import Json
 from ha_tasks.model.self_fence import Standing
@@ -219,7 +223,7 @@ class HostAgents:
             signature=response.getheader(SIGNATURE_HEADER, ""),
         )
         if not genuine:
-            raise AgentUnreachable(_stranger(host, response.status))
+            raise AgentUnreachable(_stranger(host, response.status, response.getheader("Date")))
         return response.status, answer
 
 
@@ -235,10 +239,22 @@ def _response(wire: Any, method: str) -> http.client.HTTPResponse:  # noqa: ANN4
     return response
 
 
-def _stranger(host: str, status: int) -> str:
+def _stranger(host: str, status: int, date: str | None) -> str:
+    """``date``: its clock to the second, as HTTP tells it."""
     if status == http.client.UNAUTHORIZED:
-        return f"the agent of {host} does not take our signature: other key, or clocks over 30 s apart"
+        refused = f"the agent of {host} does not take our signature"
+        now = datetime.now(UTC)
+        fault = clock_fault(host, _seconds_of(date), now - timedelta(seconds=1), now, tolerated_s=SKEW_S)
+        return f"{refused}: {fault or 'it has another key'}"
     return f"who answers for the agent of {host} does not have the key (status {status})"
+
+
+def _seconds_of(date: str | None) -> float | None:
+    """Of a Date header; None without one, or when it is none."""
+    try:
+        return None if date is None else parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
 
 
 def _left(deadline: Deadline) -> float:

@@ -105,6 +105,7 @@ class PostgresProber:
             "epoch": status.epoch,
             "stopped": status.stopped,
             "unanswered_s": status.unanswered_s,
+            "self_fenced": status.self_fenced,
         }
 
 

@@ -3,8 +3,10 @@
 E1  its agent says the postmaster has exited                                        at once
 E2  connection refused to the quorum of vantages, and no agent says it runs         2 probes, 0.5 s
 E3  no answer to the quorum of vantages, and a standby says it hears nothing        3 s
-E4  no new session for the quorum of vantages, nor for its own agent, though WAL
-    flows and old sessions go on: the postmaster is frozen                          6 s
+E4  no new session for the quorum of vantages, and its own agent says why: every
+    process is stopped by a signal                                                  2 s
+    the postmaster is, while WAL flows and old sessions go on                       4 s
+    no session for the agent either, and nobody knows why                           6 s
 E5  reads are fine, a commit hangs: on the WAL's disk (failover), or on the
     synchronous set (a change of the set, never a failover)                         10 s
 none  standbys still receive and its agent is silent or well, or nobody can be asked: the observers
@@ -28,6 +30,8 @@ from ha_tasks.model.probe import OutcomeKind, ProbeOutcome
 REFUSED_FOR = timedelta(seconds=0.45)
 """Two refused probes, one probing interval (0.5 s) apart, less what timers are early by."""
 SILENT_FOR = timedelta(seconds=3.0)
+STOPPED_FOR = {"every process": timedelta(seconds=2.0), "the postmaster": timedelta(seconds=4.0)}
+"""A stopped process is positive evidence; it is waited for as long as a person may stop one to look at it."""
 NO_SESSION_FOR = timedelta(seconds=6.0)
 UNANSWERED_S = 4.0
 """So long the agent itself must have got no new session: its question is patient, so a busy machine
@@ -122,7 +126,9 @@ _NOTHING: _Found = (EvidenceKind.NONE, "some probes fail; not enough to act on")
 def _exited(view: _View) -> _Found | None:
     if view.agent != "exited" or view.answered_last:
         return None
-    return EvidenceKind.EXITED, "its agent saw the postmaster exit"
+    why = (view.word or {}).get("self_fenced")
+    said = f"its agent ended it by itself: {why}" if why else "its agent saw the postmaster exit"
+    return EvidenceKind.EXITED, said
 
 
 def _refused(view: _View) -> _Found | None:
@@ -144,14 +150,18 @@ def _silent(view: _View) -> _Found | None:
 
 def _frozen(view: _View) -> _Found | None:
     """Only with its agent's own word: from where the agent stands no network is in between."""
+    if view.word is None or view.agent != AGENT_ALIVE:
+        return None
+    for stopped, at_least in STOPPED_FOR.items():
+        count = sum(_stopped(tail, stopped, at_least) for tail in view.failing.values())
+        if count >= view.quorum:
+            return EvidenceKind.FROZEN, f"no new session for {count} vantages, {stopped} is stopped (SIGSTOP)"
     count = view.witnesses(OutcomeKind.TIMEOUT, NO_SESSION_FOR)
-    if count < view.quorum or view.word is None or view.agent != AGENT_ALIVE:
+    unanswered_s = view.word.get("unanswered_s") or 0.0
+    if count < view.quorum or unanswered_s < UNANSWERED_S:
         return None
-    stopped, unanswered_s = view.word.get("stopped", ""), view.word.get("unanswered_s") or 0.0
-    if not stopped and unanswered_s < UNANSWERED_S:
-        return None
-    said = f"{stopped} is stopped (SIGSTOP)" if stopped else f"none for its agent in {unanswered_s:.0f} s"
-    return EvidenceKind.FROZEN, f"no new session for {count} vantages, {said}"
+    text = f"no new session for {count} vantages, none for its agent in {unanswered_s:.0f} s"
+    return EvidenceKind.FROZEN, text
 
 
 def _stuck(primary: Mapping[str, Sequence[ProbeOutcome]], quorum: int) -> Evidence | None:
@@ -200,6 +210,17 @@ def _lasting(tail: Sequence[ProbeOutcome], kind: OutcomeKind, at_least: timedelt
     """True when the last probes were all of that kind (or refused, which is stronger) for that long."""
     kinds = (kind, OutcomeKind.REFUSED)
     same = list(takewhile(lambda outcome: outcome.kind in kinds, reversed(tail)))[::-1]
+    return len(same) >= 2 and _span(same) >= at_least
+
+
+def _stopped(tail: Sequence[ProbeOutcome], who: str, at_least: timedelta) -> bool:
+    """True when each of the last probes was silence, and brought the word that it (or all) is stopped."""
+
+    def said(outcome: ProbeOutcome) -> bool:
+        word = outcome.facts.get("agent") or {}
+        return outcome.kind is OutcomeKind.TIMEOUT and word.get("stopped") in (who, "every process")
+
+    same = list(takewhile(said, reversed(tail)))[::-1]
     return len(same) >= 2 and _span(same) >= at_least
 
 

@@ -38,7 +38,7 @@ class ProbeOutcome:
     sends WAL to; missing where that may not be seen),
     ``agent`` (None when silent, else {"postmaster": "running"|"exited"|"absent", "epoch": int,
     "stopped": ""|"the postmaster"|"every process", "unanswered_s": seconds since the agent itself was
-    last answered by a new session, or None}).
+    last answered by a new session, or None, "self_fenced": why the agent ended it by itself, or ""}).
     """
 
     target: Target

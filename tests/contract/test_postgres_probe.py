@@ -241,7 +241,13 @@ class Agents:
         )
 
 
-WORD = {"postmaster": "running", "epoch": 7, "stopped": "the postmaster", "unanswered_s": 3.5}
+WORD = {
+    "postmaster": "running",
+    "epoch": 7,
+    "stopped": "the postmaster",
+    "unanswered_s": 3.5,
+    "self_fenced": "",
+}
 
 
 def test_the_agent_s_word_stands_beside_the_outcome_and_silence_is_none(pair: PostgresPair) -> None:

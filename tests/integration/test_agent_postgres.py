@@ -188,6 +188,7 @@ def test_a_frozen_postmaster_is_named_while_old_sessions_go_on(cluster):
 
 def test_postgres_outlives_its_agent_and_the_ledger_outlives_both(cluster):
     node = cluster.first
+    cluster.agents.follow(node.name, cluster.primary.name, cluster.by)
     postmaster = node.postmaster()
     node.agent.kill()
     with pytest.raises(AgentUnreachable):

@@ -18,7 +18,9 @@ from ha_tasks.adapters.agent_signing import (
     TIMESTAMP_HEADER,
     signed_request,
 )
+from ha_tasks.adapters.host_agent import HostAgents
 from ha_tasks.embedded.binaries import resolve
+from ha_tasks.errors import AgentUnreachable
 from tests.integration.agent_nodes import KEY, AgentProcess, end_units, free_ports
 from workers.agent.verbs import NODE_VERBS, UNIT_VERB, VERBS
 
@@ -117,6 +119,18 @@ def test_a_request_without_a_signature_is_refused(agent: Asked, verb: str) -> No
 @every_verb
 def test_a_signature_of_another_key_is_refused(agent: Asked, verb: str) -> None:
     assert agent.command(path_of(verb), body_of(verb), key=b"another key of sixteen")[0] == 401
+
+
+def test_who_is_refused_is_told_that_it_is_not_the_clock(agent: Asked) -> None:
+    agents = HostAgents(urls={"db1": f"http://127.0.0.1:{agent.port}"}, hosts={"pg1": "db1"}, key=b"k" * 16)
+
+    with pytest.raises(AgentUnreachable, match="it has another key"):
+        agents.status("pg1", timeout_s=5.0)
+
+
+@pytest.mark.parametrize("body", [{}, {"epoch": 8}, {"epoch": 8, "primary": "pg2", "steady": 1}])
+def test_a_standing_that_is_not_whole_is_refused(agent: Asked, body: dict[str, object]) -> None:
+    assert agent.command("/v1/nodes/pg1/standing", body)[0] == 409
 
 
 @every_verb

@@ -17,6 +17,7 @@ RUNNING = {"postmaster": "running", "epoch": 1}
 EXITED = {"postmaster": "exited", "epoch": 1}
 ABSENT = {"postmaster": "absent", "epoch": 1}
 STOPPED = {**RUNNING, "stopped": "the postmaster", "unanswered_s": None}
+ALL_STOPPED = {**STOPPED, "stopped": "every process"}
 HUNG = {**RUNNING, "stopped": "", "unanswered_s": 5.0}
 BUSY = {**RUNNING, "stopped": "", "unanswered_s": 2.5}
 
@@ -59,6 +60,15 @@ def test_the_table(kinds, agent, receiving, expected):
     assert evidence.kind is expected
 
 
+def test_a_primary_that_its_own_agent_has_ended_says_why():
+    word = {**EXITED, "self_fenced": "pg2 is the primary since epoch 4"}
+
+    evidence = judge_primary(primary([OK, REFUSED], word), standbys(False), quorum=2)
+
+    assert evidence.kind is EvidenceKind.EXITED
+    assert "pg2 is the primary since epoch 4" in evidence.text
+
+
 def test_one_vantage_that_is_refused_is_not_enough():
     by_vantage = primary([REFUSED] * 4, vantages=("h1/a",)) | primary([OK] * 4, vantages=("h2/b",))
 
@@ -91,9 +101,12 @@ def test_a_few_failures_without_proof_still_tell_since_when():
 @pytest.mark.parametrize(
     ("kinds", "agent", "expected"),
     [
-        # E4: only with the agent's own word, and after 6 s.
-        ([TIMEOUT] * 13, STOPPED, EvidenceKind.FROZEN),
-        ([TIMEOUT] * 12, STOPPED, EvidenceKind.NONE),
+        # E4: only with the agent's own word; the less it knows, the longer the wait.
+        ([TIMEOUT] * 4, ALL_STOPPED, EvidenceKind.NONE),
+        ([TIMEOUT] * 5, ALL_STOPPED, EvidenceKind.FROZEN),
+        ([TIMEOUT] * 8, STOPPED, EvidenceKind.NONE),
+        ([TIMEOUT] * 9, STOPPED, EvidenceKind.FROZEN),
+        ([TIMEOUT] * 12, HUNG, EvidenceKind.NONE),
         ([TIMEOUT] * 13, HUNG, EvidenceKind.FROZEN),
         # A saturated machine: new sessions take long, but the agent gets one now and then.
         ([TIMEOUT] * 25, BUSY, EvidenceKind.NONE),
@@ -102,12 +115,22 @@ def test_a_few_failures_without_proof_still_tell_since_when():
         ([TIMEOUT] * 25, None, EvidenceKind.NONE),
         # "Too many clients" in between is an answer.
         ([TIMEOUT] * 6 + [ERROR] + [TIMEOUT] * 12, HUNG, EvidenceKind.NONE),
+        ([TIMEOUT] * 6 + [ERROR] + [TIMEOUT] * 4, ALL_STOPPED, EvidenceKind.NONE),
     ],
 )
 def test_a_postmaster_that_takes_no_new_session_while_wal_flows(kinds, agent, expected):
     evidence = judge_primary(primary(kinds, agent), standbys(True), quorum=2)
 
     assert evidence.kind is expected
+
+
+def test_a_process_that_is_stopped_now_and_then_is_none_that_stays_stopped():
+    seen = primary([TIMEOUT] * 9, HUNG)
+    for outcomes in seen.values():
+        for outcome_no in (2, 4, 6, 8):
+            outcomes[outcome_no].facts["agent"] = ALL_STOPPED
+
+    assert judge_primary(seen, standbys(True), quorum=2).kind is EvidenceKind.NONE
 
 
 def waiting(count, name, *, mark="17@t", lsn=None, vantages=("h1/a", "h2/b"), every=0.5):
@@ -167,7 +190,7 @@ def test_a_vantage_that_cannot_hear_the_agent_says_nothing_against_one_that_can(
 
 
 KINDS = st.sampled_from([OK, REFUSED, TIMEOUT, ERROR])
-AGENTS = st.sampled_from([None, RUNNING, EXITED, ABSENT, STOPPED, HUNG, BUSY])
+AGENTS = st.sampled_from([None, RUNNING, EXITED, ABSENT, STOPPED, ALL_STOPPED, HUNG, BUSY])
 SEEN = st.lists(st.tuples(KINDS, AGENTS), min_size=1, max_size=30)
 
 

@@ -21,7 +21,7 @@ from workers.agent.rejoin import Rejoin
 from workers.agent.warrant import Warrant
 from workers.agent.watch import Watch
 
-_STATUS_S = 0.35
+_STATUS_S = 0.3
 """How long a status waits for a server that may be frozen."""
 
 
@@ -40,9 +40,13 @@ class DatabaseCommands:
         self._turn = threading.Lock()
 
     def status(self) -> NodeStatus:
-        """Reads only; answers within 0.4 s, also when PostgreSQL hangs (then ``in_recovery`` is None)."""
+        """Reads only; answers within 0.4 s, also when PostgreSQL hangs (then ``in_recovery`` is None).
+
+        One whose postmaster is stopped is not asked: who looks has only as long as the asking would take.
+        """
         remembered = self._instance.memory.now
-        seen = self._seen()
+        stopped = self._instance.postmaster.stopped()
+        seen = None if stopped else self._seen()
         timeline = seen.at.timeline if seen else self._timeline_of_stopped()
         return NodeStatus(
             node=self._instance.config.node,
@@ -58,7 +62,7 @@ class DatabaseCommands:
             fence=self._ledger.highest.fence,
             history=None if timeline is None else self._instance.history(timeline),
             binary=self._instance.binary.version(),
-            stopped="" if seen else self._instance.postmaster.stopped(),
+            stopped=stopped,
             unanswered_s=0.0 if seen else self._watch.unanswered_s,
             self_fenced=remembered.self_fenced,
             store_heard_s=self._watch.heard_s,

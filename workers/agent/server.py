@@ -79,6 +79,8 @@ class _Exchange(BaseHTTPRequestHandler):
     def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response_only(status)
         self.send_header("Content-Type", "application/json")
+        # For everybody: who is refused because of a clock must be able to see that.
+        self.send_header("Date", self.date_time_string())
         self.send_header("Content-Length", str(len(content)))
         for name, value in headers.items():
             self.send_header(name, value)

@@ -22,6 +22,7 @@ from ha_tasks.embedded.inventory import CLUSTER, HOSTS
 from ha_tasks.inventory import load
 from ha_tasks.model.cluster import ClusterState
 from ha_tasks.model.incident import IncidentState
+from ha_tasks.store import Store
 from tests.patroni_cluster import PROGRAMS, postgres_of
 
 RUNS_PER_HOUR = "1000"
@@ -82,6 +83,11 @@ class OurSystem:
     def primary(self) -> str | None:
         """See System."""
         return self._assembled.store.clusters.get(CLUSTER).primary
+
+    @property
+    def store(self) -> Store:
+        """What was seen, decided and done."""
+        return self._assembled.store
 
     @property
     def entry(self) -> str:
