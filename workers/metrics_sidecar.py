@@ -56,6 +56,7 @@ def sources(inventory: Inventory, store: Store, queues: Queues) -> Sources:
         incidents=store.incidents,
         journal=store.journal,
         clusters=store.clusters,
+        pictures=store.replication,
         observations=store.observations,
         limits=store.limits,
         identity=store.identity,

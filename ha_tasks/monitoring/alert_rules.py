@@ -1,4 +1,4 @@
-"""Alert rules about the automation itself, one table: what must not be forgotten, what waits for a person.
+"""Alert rules, one table: what must not be forgotten, who waits, what the next failure would cost.
 
 ``python -m ha_tasks.monitoring.alert_rules`` writes ``dashboards/rules/automation.yml`` anew, the file that
 Prometheus loads (``rule_files``); a test says when it is stale.
@@ -77,6 +77,131 @@ RULES: tuple[AlertRule, ...] = (
         summary="Nothing acts by the state store: others remember more than it does",
         description="It was restored, failed over, exchanged or lost. Why, and the way out: ha-tasks status.",
         runbook="store-not-trusted",
+    ),
+    AlertRule(
+        name="EventsLate",
+        expr="ha_event_lag_seconds > 300",
+        for_s=60,
+        severity="warning",
+        summary="{{ $labels.destination }} has not been told for {{ $value }} s",
+        description="What happens is told late there; nothing is lost yet.",
+        runbook="events-not-delivered",
+    ),
+    AlertRule(
+        name="EventsGivenUp",
+        expr="increase(ha_events_given_up_total[1h]) > 0",
+        for_s=0,
+        severity="warning",
+        summary="{{ $labels.destination }} was not told of events within a day, and will not be",
+        description="They stand in the audit chain: ha-tasks audit list.",
+        runbook="events-not-delivered",
+    ),
+    AlertRule(
+        name="ClusterNotSteady",
+        expr='ha_cluster_state{state=~"failing|blocked"} == 1',
+        for_s=60,
+        severity="critical",
+        summary="{{ $labels.cluster }} is {{ $labels.state }} for over a minute",
+        description="A failover has not come to its end, or was refused. Why, and what helps: ha-tasks "
+        "status.",
+        runbook="cluster-not-steady",
+    ),
+    AlertRule(
+        name="TwoPrimaries",
+        expr="max by (cluster) (ha_replication_primaries) > 1 or max by (cluster) "
+        '(ha_replication_finding{finding="two_primaries"}) == 1',
+        for_s=10,
+        severity="critical",
+        summary="{{ $labels.cluster }}: more than one node takes writes, or another one than recorded",
+        description="Stop the wrong one at once. Which it is: ha-tasks replication.",
+        runbook="two-primaries",
+    ),
+    AlertRule(
+        name="LostQuorum",
+        expr='ha_replication_finding{finding="redundancy_missing"} == 1',
+        for_s=10,
+        severity="critical",
+        summary="Commits of {{ $labels.cluster }} wait: too few of its synchronous standbys stream",
+        description="Reads go on. Bring one standby back: ha-tasks replication.",
+        runbook="lost-quorum",
+    ),
+    AlertRule(
+        name="RedundancyMissing",
+        expr="ha_replication_missing > 0",
+        for_s=300,
+        severity="warning",
+        summary="{{ $value }} standbys of {{ $labels.cluster }} have not streamed for five minutes",
+        description="It serves; the next failure may stop it. Who, and why: ha-tasks replication.",
+        runbook="replication-lag",
+    ),
+    AlertRule(
+        name="ReplicationLag",
+        expr="ha_replication_lag_seconds > 30 or ha_replication_lag_bytes > 268435456",
+        for_s=60,
+        severity="warning",
+        summary="{{ $labels.node }} of {{ $labels.cluster }} is behind",
+        description="A promotion of it would take longer, and what is read there is old: ha-tasks "
+        "replication.",
+        runbook="replication-lag",
+    ),
+    AlertRule(
+        name="ReceiverSilent",
+        expr="ha_replication_receiver_silence_seconds > 10",
+        for_s=30,
+        severity="warning",
+        summary="{{ $labels.node }} of {{ $labels.cluster }} has heard nothing for {{ $value }} s",
+        description="Its connection is dead, or its upstream hangs: ha-tasks replication.",
+        runbook="replication-lag",
+    ),
+    AlertRule(
+        name="SlotHoldsWal",
+        expr="sum by (cluster) (ha_replication_slot_held_bytes) > 268435456 or max by (cluster) "
+        '(ha_replication_finding{finding="slot_lost"}) == 1',
+        for_s=60,
+        severity="warning",
+        summary="Slots of {{ $labels.cluster }} that nobody reads hold WAL, or have lost it",
+        description="It fills the disk up to max_slot_wal_keep_size: ha-tasks replication.",
+        runbook="slot-holds-wal",
+    ),
+    AlertRule(
+        name="SynchronousSetDiffers",
+        expr="max by (cluster) "
+        '(ha_replication_finding{finding=~"sync_set_differs|any_sync_standby|no_sync_standby"}) '
+        "== 1",
+        for_s=30,
+        severity="critical",
+        summary="Commits of {{ $labels.cluster }} wait for others than recorded, for anybody, or for nobody",
+        description="What is committed now may be lost by a failover: ha-tasks replication.",
+        runbook="data-at-risk",
+    ),
+    AlertRule(
+        name="CommitWeakened",
+        expr='ha_replication_finding{finding="commit_weakened"} == 1',
+        for_s=30,
+        severity="warning",
+        summary="synchronous_commit of {{ $labels.cluster }} is weakened",
+        description="For whom, and the statement that takes it back: ha-tasks replication.",
+        runbook="data-at-risk",
+    ),
+    AlertRule(
+        name="DataAtRisk",
+        expr="ha_replication_risk_seconds > on (cluster) label_replace(ha_service_rpo_seconds, "
+        '"cluster", "$1", "service_name", "(.*)") or ha_replication_risk_known == 0',
+        for_s=30,
+        severity="critical",
+        summary="A failover of {{ $labels.cluster }} would now lose more than its RPO, or nobody "
+        "knows how much",
+        description="Why it is not proven to be nothing: ha-tasks replication.",
+        runbook="data-at-risk",
+    ),
+    AlertRule(
+        name="NodeDiverged",
+        expr='max by (cluster) (ha_replication_finding{finding=~"diverged|other_system"}) == 1',
+        for_s=60,
+        severity="critical",
+        summary="A node of {{ $labels.cluster }} has WAL that its primary never had, or is another cluster's",
+        description="It can only be rewound or copied anew. Which: ha-tasks replication.",
+        runbook="node-diverged",
     ),
 )
 

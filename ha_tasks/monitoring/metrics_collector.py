@@ -11,6 +11,7 @@ import platform as interpreter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
+from itertools import chain
 from typing import TypeAlias
 
 from prometheus_client.metrics_core import Metric
@@ -22,6 +23,7 @@ from ha_tasks.monitoring.events import event_lag
 from ha_tasks.monitoring.labels import LabelRegistry
 from ha_tasks.monitoring.prometheus import CATALOGUE, Part, Words, metric
 from ha_tasks.monitoring.recoveries import open_incidents, running_recoveries
+from ha_tasks.monitoring.replication_pictures import pictures
 from ha_tasks.monitoring.services import Services, integrity
 from ha_tasks.monitoring.sources import Sources
 from ha_tasks.monitoring.tallies import Tallies
@@ -91,7 +93,7 @@ def _parts(sources: Sources) -> Mapping[Part, Read]:
         Part.RUNS: lambda _: running_recoveries(sources.journal, labels),
         Part.AUTOMATION: lambda _: automation(sources),
         Part.EVENTS: lambda now: event_lag(sources, labels, now),
-        Part.REPLICATION: lambda now: replication(sources, now),
+        Part.REPLICATION: lambda now: chain(replication(sources, now), pictures(sources, now)),
         Part.WORKERS: lambda now: workers(sources.ledger, sources.schedule, labels, now),
         Part.BROKER: lambda now: backlogs(sources.queues, now),
     }

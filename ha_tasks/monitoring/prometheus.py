@@ -244,6 +244,27 @@ CATALOGUE: tuple[MetricDefinition, ...] = (
         "Standbys that could take over without data loss.",
     ),
     _gauge("ha_replication_timeline", ("cluster", "node"), Part.REPLICATION, "Timeline of a node."),
+    _gauge("ha_cluster_state", ("cluster", "state"), Part.REPLICATION, "1 for a cluster's recorded state."),
+    _gauge(
+        "ha_replication_finding",
+        ("cluster", "finding"),
+        Part.REPLICATION,
+        "1 while the latest look has found it.",
+    ),
+    _gauge("ha_replication_missing", ("cluster",), Part.REPLICATION, "Standbys that do not stream."),
+    _gauge(
+        "ha_replication_receiver_silence_seconds",
+        ("cluster", "node"),
+        Part.REPLICATION,
+        "Since a standby last heard from its upstream.",
+    ),
+    _gauge(
+        "ha_replication_slot_held_bytes", ("cluster", "node"), Part.REPLICATION, "WAL for slots nobody reads."
+    ),
+    _gauge("ha_replication_risk_known", ("cluster",), Part.REPLICATION, "0: what may be lost is not known."),
+    _gauge("ha_replication_risk_bytes", ("cluster",), Part.REPLICATION, "WAL a failover now would lose."),
+    _gauge("ha_replication_risk_seconds", ("cluster",), Part.REPLICATION, "The same as time."),
+    _gauge("ha_service_rpo_seconds", ("service_name",), Part.REPLICATION, "The objective of the inventory."),
     # Celery
     _gauge(
         "ha_celery_queue_length",

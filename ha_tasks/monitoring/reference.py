@@ -41,7 +41,7 @@ _PARTS = {
     Part.RUNS: "runs in the journal",
     Part.AUTOMATION: "switches and states of clusters in the store",
     Part.EVENTS: "cursors of destinations and the audit chain in the store",
-    Part.REPLICATION: "facts that the latest probes brought",
+    Part.REPLICATION: "facts of the latest probes; the latest scheduled check, 30 s old at most",
     Part.WORKERS: "heartbeats of processes and successes of schedule entries in the store",
     Part.BROKER: "the broker, within a second; no worker is asked",
 }

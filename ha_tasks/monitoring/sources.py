@@ -13,7 +13,14 @@ from ha_tasks.ports.identity import StoreIdentity
 from ha_tasks.ports.ledger import Ledger
 from ha_tasks.ports.limits import Limits
 from ha_tasks.ports.queues import Queues
-from ha_tasks.ports.repositories import Clusters, Incidents, Journal, Observations, ScheduleBook
+from ha_tasks.ports.repositories import (
+    Clusters,
+    Incidents,
+    Journal,
+    Observations,
+    ReplicationBook,
+    ScheduleBook,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +35,7 @@ class Sources:
     incidents: Incidents
     journal: Journal
     clusters: Clusters
+    pictures: ReplicationBook
     observations: Observations
     limits: Limits
     schedule: ScheduleBook

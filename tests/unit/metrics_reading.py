@@ -43,6 +43,7 @@ class Stage:
                 "incidents": self.store.incidents,
                 "journal": self.store.journal,
                 "clusters": self.store.clusters,
+                "pictures": self.store.replication,
                 "observations": self.store.observations,
                 "limits": self.store.limits,
                 "identity": self.store.identity,

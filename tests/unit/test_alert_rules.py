@@ -89,6 +89,54 @@ CASES = [
             alert(2, "StoreNotTrusted", None),
         ],
     },
+    {
+        "interval": "1m",
+        "input_series": [
+            {"series": 'ha_replication_risk_seconds{cluster="db"}', "values": "0 0 3 3 3 6"},
+            {"series": 'ha_service_rpo_seconds{service_name="db"}', "values": "5x9"},
+            {"series": 'ha_replication_risk_known{cluster="db"}', "values": "1 1 1 1 1 1 1 0 0 1"},
+        ],
+        "alert_rule_test": [
+            alert(4, "DataAtRisk", None),
+            alert(6, "DataAtRisk", {"cluster": "db", "severity": "critical"}),
+            alert(8, "DataAtRisk", {"cluster": "db", "severity": "critical"}),
+        ],
+    },
+    {
+        "interval": "1m",
+        "input_series": [
+            {"series": 'ha_cluster_state{cluster="db",state="failing"}', "values": "0 1 1 1 0"},
+            {"series": 'ha_cluster_state{cluster="db",state="steady"}', "values": "1 0 0 0 1"},
+            {
+                "series": 'ha_replication_finding{cluster="db",finding="any_sync_standby"}',
+                "values": "0 1 1 1",
+            },
+            {"series": 'ha_replication_finding{cluster="db",finding="diverged"}', "values": "0 0 0 0"},
+            {"series": 'ha_replication_missing{cluster="db"}', "values": "1x4 0 1x6"},
+        ],
+        "alert_rule_test": [
+            alert(1, "ClusterNotSteady", None),
+            alert(2, "ClusterNotSteady", {"cluster": "db", "state": "failing", "severity": "critical"}),
+            alert(4, "ClusterNotSteady", None),
+            alert(2, "SynchronousSetDiffers", {"cluster": "db", "severity": "critical"}),
+            alert(3, "NodeDiverged", None),
+            alert(4, "RedundancyMissing", None),
+            alert(11, "RedundancyMissing", {"cluster": "db", "severity": "warning"}),
+        ],
+    },
+    {
+        "interval": "1m",
+        "input_series": [
+            {"series": 'ha_events_given_up_total{destination="pager"}', "values": "0 0 1 1"},
+            {"series": 'ha_event_lag_seconds{destination="pager"}', "values": "0 301 361 0"},
+        ],
+        "alert_rule_test": [
+            alert(1, "EventsGivenUp", None),
+            alert(2, "EventsGivenUp", {"destination": "pager", "severity": "warning"}),
+            alert(1, "EventsLate", None),
+            alert(2, "EventsLate", {"destination": "pager", "severity": "warning"}),
+        ],
+    },
 ]
 
 
