@@ -21,6 +21,7 @@ from ha_tasks.adapters.postgres import SqlPostgresControl
 from ha_tasks.adapters.postgres_probe import PostgresProber
 from ha_tasks.adapters.redis_probe import RedisProber
 from ha_tasks.adapters.served_store import ServedStoreFile
+from ha_tasks.adapters.stonith import StonithCommands
 from ha_tasks.bootstrap import revisions
 from ha_tasks.bootstrap.actions import actions
 from ha_tasks.bootstrap.agents import host_agents
@@ -199,6 +200,7 @@ class System:
             wanted=self.store.wanted,
             clock=self.clock,
             pooler=PgbouncerControl(password=self.inventory.pooler_secret_for),
+            power=StonithCommands({name: host.stonith for name, host in self.platform.hosts.items()}),
         )
 
     @cached_property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ha_tasks.cli.accepting import acceptance_of, with_confirm_off
 from ha_tasks.cli.lines import Line, state
 from ha_tasks.cli.numbers import BYTES, NUMBER
 from ha_tasks.cli.runs import brief
@@ -31,11 +32,20 @@ if TYPE_CHECKING:
     metavar="BYTES",
     help="So many bytes may be lost; the refusal says how many are at stake.",
 )
+@with_confirm_off
 @click.option("--reason", default="", help="Why; kept in the incident's story and in the audit chain.")
 @with_home
 @with_json
 @pass_session
-def command(session: Session, *, number: int, reject: bool, accepted_bytes: int | None, reason: str) -> None:
+def command(
+    session: Session,
+    *,
+    number: int,
+    reject: bool,
+    accepted_bytes: int | None,
+    off: tuple[str, ...],
+    reason: str,
+) -> None:
     """Let RUN begin, which waits for a person; `ha-tasks run RUN` shows its steps.
 
     The guards are asked again, and the plan is made again: where the situation has changed, nothing
@@ -48,7 +58,10 @@ def command(session: Session, *, number: int, reject: bool, accepted_bytes: int 
     if reject:
         ended = system.approver.reject(run, person(), reason)
     else:
-        ended = _approved(system, run, Consent(by=person(), reason=reason, accepted_bytes=accepted_bytes))
+        accepts = acceptance_of(system.platform.services[run.plan.service], accepted_bytes, off)
+        bytes_, names = (None, ()) if accepts is None else (accepts.bytes, accepts.off)
+        consent = Consent(by=person(), reason=reason, accepted_bytes=bytes_, off=names)
+        ended = _approved(system, run, consent)
     session.result({"run": brief(ended)}, lines)
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ha_tasks.cli.accepting import acceptance_of, with_confirm_off
 from ha_tasks.cli.lines import BAD, GOOD, Line, show
-from ha_tasks.cli.numbers import seconds
+from ha_tasks.cli.numbers import BYTES, seconds
 from ha_tasks.cli.plan import service_of, shown, subject
 from ha_tasks.cli.plan_view import SHORT, changed, changed_lines, short
 from ha_tasks.cli.runs import brief
@@ -26,7 +27,7 @@ from ha_tasks.model.verdict import Verdict, VerdictState
 if TYPE_CHECKING:
     from ha_tasks.bootstrap import System
     from ha_tasks.model.platform import Service
-    from ha_tasks.model.playbook import Plan
+    from ha_tasks.model.playbook import Acceptance, Plan
     from ha_tasks.ports.clock import Clock
     from ha_tasks.ports.repositories import Journal
 
@@ -46,6 +47,14 @@ STUCK = (
 @click.argument("service")
 @click.option("--plan", "word", metavar="HASH", help="Run this plan and no other; 8 digits of it will do.")
 @click.option("--ask", is_flag=True, help="Show the plan and ask before it begins.")
+@click.option(
+    "--accept-data-loss",
+    "accepted_bytes",
+    type=BYTES,
+    metavar="BYTES",
+    help="Promote the furthest standby that answers although up to so many bytes are lost by it.",
+)
+@with_confirm_off
 @click.option("--local", is_flag=True, help="Take every step in this process: needs no broker and no worker.")
 @click.option(
     "--within",
@@ -59,13 +68,25 @@ STUCK = (
 @with_json
 @pass_session
 def command(
-    session: Session, *, service: str, word: str | None, ask: bool, local: bool, within_s: float
+    session: Session,
+    *,
+    service: str,
+    word: str | None,
+    ask: bool,
+    accepted_bytes: int | None,
+    off: tuple[str, ...],
+    local: bool,
+    within_s: float,
 ) -> int:
     """Look at SERVICE now and recover what has failed. Maintenance, a cool-down and a promotion that was
     only just now do not keep it back, as they do what starts by itself; all other guards are asked.
 
     On a terminal the plan is shown in short before it begins. With --plan only that plan is run: when it
     would be another one by now, the difference is shown and, on a terminal, asked about.
+
+    Where a failover was refused because too few standbys answer, --accept-data-loss has the furthest of
+    them promoted, if what may be lost is known and not more, and the old primary is certainly dead: by its
+    agent's word, its power switch (`stonith`), or yours (--confirm-off). What may be lost is recorded.
 
     Exit status 0: healthy, or recovered and verified. 1: it failed, or it is in doubt. 3: a guard
     refused, or the plan of --plan is another one or has nothing to mend.
@@ -74,10 +95,11 @@ def command(
     system = session.system(sending=not local)
     about = service_of(system.platform, service)
     must_be_ours(about)
+    accepts = acceptance_of(about, accepted_bytes, off)
     verdicts = _judged(system, about)
     if wanted is None:
         wanted = _announced(session, system, about, verdicts, ask=ask)
-    begun = _begun(session, system, about, verdicts, wanted)
+    begun = _begun(session, system, about, verdicts, wanted, accepts=accepts)
     if begun is None:
         return Refused.exit_status
     runs, wanted = begun
@@ -126,11 +148,17 @@ def _expected(
 
 
 def _begun(
-    session: Session, system: System, service: Service, verdicts: tuple[Verdict, ...], wanted: str | None
+    session: Session,
+    system: System,
+    service: Service,
+    verdicts: tuple[Verdict, ...],
+    wanted: str | None,
+    *,
+    accepts: Acceptance | None,
 ) -> tuple[tuple[Run, ...], str | None] | None:
     """The runs to be watched and the hash that was agreed to; None: the plan is another one by now."""
     while True:
-        found = system.detection.react(verdicts, only=wanted, asked_by=person())
+        found = system.detection.react(verdicts, only=wanted, asked_by=person(), accepts=accepts)
         if wanted is None or found.started or not found.others:
             runs = found.started or _active(system, service)
             _must_be(runs, wanted)

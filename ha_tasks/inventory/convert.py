@@ -40,7 +40,10 @@ def platform_from(file: InventoryFile, directory: Path) -> Platform:
     return Platform(
         name=file.platform.name,
         services={name: _service(name, table, directory) for name, table in file.services.items()},
-        hosts={name: Host(name=name, agent_url=table.agent) for name, table in file.hosts.items()},
+        hosts={
+            name: Host(name=name, agent_url=table.agent, stonith=tuple(table.stonith))
+            for name, table in file.hosts.items()
+        },
         balancers={name: Balancer(name=name, socket=table.socket) for name, table in file.balancers.items()},
         policies=Policies(**file.policies.model_dump()),
         webhooks={

@@ -181,6 +181,11 @@ class HostTable(Table):
     agent: Annotated[str, AfterValidator(forms.web_url)] = Field(
         description="URL of its host agent, like `http://10.0.0.5:7100`."
     )
+    stonith: list[str] = Field(
+        default_factory=list,
+        description="Command that switches it off, word by word; exit status 0: it is off. Run only when a "
+        "failover with possible loss needs the proof that its primary is dead.",
+    )
 
 
 class BalancerTable(Table):

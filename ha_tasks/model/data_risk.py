@@ -23,6 +23,8 @@ class Loss:
 
     bytes: int | None
     seconds: float | None
+    primary_at: int | None = None
+    """The furthest position at which the primary was seen, in bytes."""
 
     @property
     def known(self) -> bool:
@@ -41,12 +43,18 @@ def possible_loss(outcomes: Sequence[ProbeOutcome], cluster: Cluster, fault_at: 
     nodes = _standbys(outcomes, cluster.primary)
     if promotion_is_safe(cluster.sets, list(nodes)):
         return None
+    return gap(outcomes, cluster, fault_at)
+
+
+def gap(outcomes: Sequence[ProbeOutcome], cluster: Cluster, fault_at: datetime) -> Loss:
+    """What lies between the primary and the furthest standby, whether or not it could be lost."""
+    nodes = _standbys(outcomes, cluster.primary)
     written = [o for o in outcomes if o.target.instance == cluster.primary and o.ok and _lsn(o) is not None]
     positions = [lsn for o in nodes.values() if (lsn := _lsn(o)) is not None]
     if not written or not positions:
         return UNKNOWN
     end, best = max(_known(written)), max(positions)
-    return Loss(bytes=max(0, end - best), seconds=_seconds(written, best, fault_at))
+    return Loss(bytes=max(0, end - best), seconds=_seconds(written, best, fault_at), primary_at=end)
 
 
 def _standbys(outcomes: Iterable[ProbeOutcome], primary: str) -> dict[str, ProbeOutcome]:

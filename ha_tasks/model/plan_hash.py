@@ -4,9 +4,10 @@ In it: the playbook (name, version, digest of its file), the targets, every step
 limits, way back and the package that brings its action, the gates, and the situation that the plan was
 made for (of a PostgreSQL cluster its primary, its synchronous sets and promotions that did not end; of
 others who is in rotation): the steps look there for whom they fence, promote or put in.
-Not in it: the sentence that sums it up; the incident, so that a plan that was read before the failure can
-be run for it; the epoch, which grows also where nothing else has changed; how far each standby is, which
-changes with every commit and is judged by the step itself, under the protocol's rule.
+Not in it: the sentence that sums it up; how much data may be lost, which is said with the order; the
+incident, so that a plan that was read before the failure can be run for it; the epoch, which grows also
+where nothing else has changed; how far each standby is, which changes with every commit and is judged by
+the step itself, under the protocol's rule.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def plan_changes(before: Plan, after: Plan) -> tuple[tuple[str, str, str], ...]:
 
 def _content(plan: Plan) -> Json:
     body: Json = dict(json.loads(json.dumps(asdict(plan), default=str)))
-    del body["summary"]
+    del body["summary"], body["accepts"]
     return body
 
 

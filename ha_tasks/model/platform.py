@@ -47,6 +47,8 @@ class Host:
 
     name: str
     agent_url: str
+    stonith: tuple[str, ...] = ()
+    """Command (argv) that switches it off; empty: there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

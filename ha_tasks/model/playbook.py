@@ -94,6 +94,17 @@ class Playbook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """So much acknowledged data may be lost by a run, by a person's word or the policy ``availability``."""
+
+    bytes: int
+    primary_at: int | None = None
+    """The furthest position (bytes) at which the primary was seen; None: it is not known."""
+    off: tuple[str, ...] = ()
+    """Nodes of which a person says that they are off, and stay off until they are rejoined."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStep:
     """A step with its arguments resolved. ``no`` counts from 1."""
 
@@ -127,3 +138,5 @@ class Plan:
     summary: str
     situation: Json = field(default_factory=dict)
     """What it was made for, as far as that decides what the steps do; part of its hash."""
+    accepts: Acceptance | None = None
+    """Given with the order to run it, so no part of its hash. None: nothing may be lost."""

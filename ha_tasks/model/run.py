@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from ha_tasks.model.confidential import without_credentials
 from ha_tasks.model.plain import Json
-from ha_tasks.model.playbook import Plan, PlannedStep, UndoPolicy
+from ha_tasks.model.playbook import Acceptance, Plan, PlannedStep, UndoPolicy
 from ha_tasks.names import ActionName
 
 
@@ -250,9 +250,10 @@ def aborted(run: Run, now: datetime, why: str = "stopped by the stop switch") ->
     return _ended(replace(run.with_step(waiting), error=text), RunState.ABORTED, now)
 
 
-def approved(run: Run, by: str, now: datetime) -> Run:
-    """The run after a person said yes: it may begin."""
-    return replace(run, state=RunState.PENDING, approved_by=by, updated_at=now)
+def approved(run: Run, by: str, now: datetime, accepts: Acceptance | None = None) -> Run:
+    """The run after a person said yes: it may begin. ``accepts``: what may be lost for it."""
+    plan = run.plan if accepts is None else replace(run.plan, accepts=accepts)
+    return replace(run, plan=plan, state=RunState.PENDING, approved_by=by, updated_at=now)
 
 
 def called_off(run: Run, why: str, now: datetime) -> Run:

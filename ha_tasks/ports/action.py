@@ -10,7 +10,7 @@ from ha_tasks.model.action import Takes
 from ha_tasks.model.incident import Incident
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform, Service
-from ha_tasks.model.playbook import VerifySettings
+from ha_tasks.model.playbook import Acceptance, VerifySettings
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.repositories import Warrant
 
@@ -39,6 +39,8 @@ class StepContext:
     """The package that brought the action when the run was planned; empty: ours."""
     action: str = ""
     """Name of the action that is called."""
+    accepts: Acceptance | None = None
+    """How much acknowledged data the run may lose; None: none at all."""
 
     @property
     def warrant(self) -> Warrant:

@@ -15,7 +15,7 @@ from ha_tasks.model.cluster import Cluster, ClusterState, SyncSet, Unfinished
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, TimelineEntry
 from ha_tasks.model.message import Message
 from ha_tasks.model.plain import Json
-from ha_tasks.model.playbook import Plan
+from ha_tasks.model.playbook import Acceptance, Plan
 from ha_tasks.model.probe import ProbeOutcome
 from ha_tasks.model.run import Run
 
@@ -80,8 +80,12 @@ class Journal(Protocol):
         """
         ...
 
-    def approve(self, run: int, by: str, now: datetime, why: str = "") -> Message | None:
+    def approve(
+        self, run: int, by: str, now: datetime, why: str = "", accepts: Acceptance | None = None
+    ) -> Message | None:
         """A run that waits for a person may begin: its first message, in one transaction with the outbox row.
+
+        ``accepts``: what the person lets be lost; written into its plan.
 
         None when it does not wait, or not any longer (``approval_until``).
         """

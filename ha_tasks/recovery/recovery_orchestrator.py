@@ -297,6 +297,7 @@ class RecoveryOrchestrator:
             lost=lost,
             provider=step.planned.provider,
             action=step.action,
+            accepts=run.plan.accepts,
         )
 
     def _incident(self, run: Run) -> Incident | None:

@@ -14,6 +14,7 @@ from ha_tasks.model.deeds import run_approved, run_created, run_moved, run_settl
 from ha_tasks.model.measures import measured
 from ha_tasks.model.message import Message
 from ha_tasks.model.plain import Json
+from ha_tasks.model.playbook import Acceptance
 from ha_tasks.model.run import (
     TERMINAL,
     Phase,
@@ -75,14 +76,16 @@ class SqlJournal:
             record(connection, now, run_created(run))
             return run, message
 
-    def approve(self, run: int, by: str, now: datetime, why: str = "") -> Message | None:
+    def approve(
+        self, run: int, by: str, now: datetime, why: str = "", accepts: Acceptance | None = None
+    ) -> Message | None:
         """See the port. The row is locked, so of several persons one approves."""
         with self._database.writing() as connection:
             found = load(connection, select(runs).where(runs.c.id == run).with_for_update())
             if not found or found[0].state is not RunState.AWAITING_APPROVAL or overdue(found[0], now):
                 return None
-            after = approved(found[0], by, now)
-            changed = {**progress(after), "approved_by": by}
+            after = approved(found[0], by, now, accepts)
+            changed = {**progress(after), "approved_by": by, "plan": plan_to_json(after.plan)}
             connection.execute(update(runs).where(runs.c.id == run).values(changed))
             message = post(connection, after, offered_at=now)
             record(connection, now, run_approved(found[0], after, by, why))

@@ -7,7 +7,15 @@ from dataclasses import asdict
 
 from ha_tasks.model.cluster import SyncSet, Unfinished
 from ha_tasks.model.plain import Json
-from ha_tasks.model.playbook import Approval, GuardSettings, Plan, PlannedStep, UndoPolicy, VerifySettings
+from ha_tasks.model.playbook import (
+    Acceptance,
+    Approval,
+    GuardSettings,
+    Plan,
+    PlannedStep,
+    UndoPolicy,
+    VerifySettings,
+)
 from ha_tasks.names import RecoveryType, action_named
 
 
@@ -27,12 +35,15 @@ def plan_to_json(plan: Plan) -> Json:
         "mitigates": plan.mitigates,
         "summary": plan.summary,
         "situation": plan.situation,
+        "accepts": None if plan.accepts is None else asdict(plan.accepts),
     }
 
 
 def order_of(plan: Plan) -> Json:
-    """What two requests under one key must agree in: all but the situation, which the run itself changes."""
-    return {key: value for key, value in plan_to_json(plan).items() if key != "situation"}
+    """What two requests under one key must agree in: all but the situation, which the run itself changes,
+    and what may be lost, which is judged anew with each request.
+    """
+    return {k: value for k, value in plan_to_json(plan).items() if k not in ("situation", "accepts")}
 
 
 def plan_from_json(body: Json) -> Plan:
@@ -51,7 +62,12 @@ def plan_from_json(body: Json) -> Plan:
         mitigates=body["mitigates"],
         summary=body["summary"],
         situation=body.get("situation", {}),
+        accepts=_acceptance_from_json(body.get("accepts")),
     )
+
+
+def _acceptance_from_json(body: Json | None) -> Acceptance | None:
+    return None if body is None else Acceptance(**{**body, "off": tuple(body["off"])})
 
 
 def _guards_from_json(body: Json) -> GuardSettings:

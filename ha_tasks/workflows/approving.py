@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
 from ha_tasks.errors import PlaybookError, Refused, UsageError
+from ha_tasks.model.data_risk import Loss
 from ha_tasks.model.guards import PASSED, refusal
 from ha_tasks.model.incident import Incident, IncidentState
 from ha_tasks.model.plan_hash import plan_changes, plan_hash
 from ha_tasks.model.platform import Policies
-from ha_tasks.model.playbook import Plan
+from ha_tasks.model.playbook import Acceptance, Plan
 from ha_tasks.model.revision import UNREVISED, Standing
 from ha_tasks.model.run import Run, RunState, overdue
 from ha_tasks.model.verdict import Verdict
@@ -21,7 +22,7 @@ from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.ledger import Ledger
 from ha_tasks.ports.repositories import Incidents, Journal, NewRun
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
-from ha_tasks.workflows.guard_facts import GuardFactsGatherer, Said
+from ha_tasks.workflows.guard_facts import GuardFactsGatherer, Said, acceptance
 
 WAITED = (IncidentState.AWAITING_APPROVAL, IncidentState.ESCALATED)
 """Where the incident of a waiting run may be; escalated by a sweeper that saw the run ended first."""
@@ -35,6 +36,8 @@ class Consent:
     by: str
     reason: str = ""
     accepted_bytes: int | None = None
+    off: tuple[str, ...] = ()
+    """Nodes that this person says are switched off."""
 
     @property
     def text(self) -> str:
@@ -95,11 +98,13 @@ class Approver:
         """
         if self._policies.four_eyes and consent.by == run.requested_by:
             raise Refused(f"{consent.by} has asked for run {run.id}, so somebody else must approve it")
-        incident = self._incident(run)
+        incident, accepts = self._incident(run), None
         if incident is not None:
             self._must_be_the_same(run, incident)
-            self._must_be_allowed(run, incident, consent, blind=blind, verdicts=verdicts)
-        return self._begin(run, consent)
+            loss = self._must_be_allowed(run, incident, consent, blind=blind, verdicts=verdicts)
+            given = consent.accepted_bytes
+            accepts = acceptance(None if given is None else Acceptance(bytes=given, off=consent.off), loss)
+        return self._begin(run, consent, accepts)
 
     def reject(self, run: Run, by: str, reason: str) -> Run:
         """A person says no: the run ends, and its incident is a person's."""
@@ -178,21 +183,22 @@ class Approver:
 
     def _must_be_allowed(
         self, run: Run, incident: Incident, consent: Consent, *, blind: bool, verdicts: Sequence[Verdict]
-    ) -> None:
+    ) -> Loss | None:
+        """What may be lost by it."""
         said = Said(approved=True, accepted_bytes=consent.accepted_bytes)
         facts = self._guards.gather(incident, run.plan, blind=blind, verdicts=verdicts, said=said)
         refused = refusal(facts, PASSED.get(run.mode, ()))
-        if refused is None:
-            return
         loss = facts.possible_loss
+        if refused is None:
+            return loss
         more = ""
         if refused.approvable and loss is not None:
             more = f"; to accept it: ha-tasks approve {run.id} --accept-data-loss={loss.bytes}"
         raise Refused(f"refused by {refused.guard}: {refused.detail}{more}; run {run.id} goes on waiting")
 
-    def _begin(self, run: Run, consent: Consent) -> Run:
+    def _begin(self, run: Run, consent: Consent, accepts: Acceptance | None) -> Run:
         now = self._clock.now()
-        message = self._journal.approve(run.id, consent.by, now, consent.text)
+        message = self._journal.approve(run.id, consent.by, now, consent.text, accepts)
         if message is None:
             raise Refused(_MOVED_ON.format(run.id))
         if run.incident is not None:

@@ -20,6 +20,7 @@ from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.host import DatabaseAgent, NodeStatus, Postmaster
 from ha_tasks.ports.pooler import PoolerControl
 from ha_tasks.ports.postgres import PostgresControl
+from ha_tasks.ports.power import Power
 from ha_tasks.ports.repositories import Clusters, WantedServers
 from ha_tasks.workflows.waiting import wait_until
 
@@ -37,6 +38,8 @@ class PostgresTools:
     clock: Clock
     pooler: PoolerControl | None = None
     """Of services that have poolers; None: nothing is known of any."""
+    power: Power | None = None
+    """Switches machines off; None: nobody's."""
 
 
 def wait_for_set(

@@ -16,7 +16,7 @@ from ha_tasks.model.health import ServiceHealth, ServiceState, instance_score, s
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, failures, incident_key
 from ha_tasks.model.led_by_others import is_ours, observed_primary
 from ha_tasks.model.platform import Platform, Service, ServiceKind
-from ha_tasks.model.playbook import Plan
+from ha_tasks.model.playbook import Acceptance, Plan
 from ha_tasks.model.probe import ProbeOutcome, Target
 from ha_tasks.model.run import Run
 from ha_tasks.model.sync_change import looks_at, members_of, unheard
@@ -109,12 +109,18 @@ class Detection:
         return tuple(verdicts)
 
     def react(
-        self, verdicts: Sequence[Verdict], *, only: str | None = None, asked_by: str | None = None
+        self,
+        verdicts: Sequence[Verdict],
+        *,
+        only: str | None = None,
+        asked_by: str | None = None,
+        accepts: Acceptance | None = None,
     ) -> Finding:
         """Opens, follows and closes incidents by the verdicts, and starts what the guards allow.
 
         ``only``: hash of the one plan that may be started, or the beginning of it. ``asked_by``: the
         person who wants it recovered now, for whom some guards are not asked; None: it is automatic.
+        ``accepts``: what that person lets be lost for it; an escalated failover is begun again with it.
         """
         by_service: dict[str, list[Verdict]] = {}
         for verdict in verdicts:
@@ -127,12 +133,17 @@ class Detection:
         failed = [v for v in judged if v.state is VerdictState.FAILED]
         opened = [*map(self._open, failed), *(self._open_silent(v, judged) for v in self._silent(judged))]
         self._close(verdicts)
+        if accepts is not None:
+            self._starter.reopen(by_service, accepts, asked_by or self._actor)
         blind = {v.target.service for v in verdicts if v.state is VerdictState.BLIND}
         touched = {incident.id: incident for incident in opened}
         ours = {name for name in by_service if is_ours(self._platform.services[name])}
         current = [i for i in failures(self._incidents.current()) if i.service in ours]
         waiting = [i for i in current if i.state in WAITING]
-        answers = [self._start(i, blind, verdicts, only, asked_by) for i in self._in_order(waiting)]
+        answers = [
+            self._start(i, blind, verdicts, only=only, asked_by=asked_by, accepts=accepts)
+            for i in self._in_order(waiting)
+        ]
         return Finding(
             verdicts=tuple(verdicts),
             incidents=tuple(touched.values()),
@@ -309,8 +320,10 @@ class Detection:
         incident: Incident,
         blind: set[str],
         verdicts: Sequence[Verdict],
+        *,
         only: str | None,
         asked_by: str | None,
+        accepts: Acceptance | None,
     ) -> Answer:
         by_itself = "drill" if self._limits.switch("drill") else "auto"
         order = Order(
@@ -320,6 +333,7 @@ class Detection:
             reason=incident.summary,
             idempotency_key=_key(incident),
             only=only,
+            accepts=accepts,
         )
         return self._starter.start(order, blind=incident.service in blind, verdicts=verdicts)
 

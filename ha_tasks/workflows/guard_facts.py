@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from ha_tasks.model.balancer import ServerState
 from ha_tasks.model.cluster import Cluster
-from ha_tasks.model.data_risk import Loss, possible_loss
+from ha_tasks.model.data_risk import Loss, gap, possible_loss
 from ha_tasks.model.guards import GuardFacts, Upstream
 from ha_tasks.model.incident import ABOUT_STANDBYS, Incident, IncidentKind, IncidentState, failures
 from ha_tasks.model.maintenance import Window, open_now
 from ha_tasks.model.platform import DataPolicy, Platform, Role, Service
-from ha_tasks.model.playbook import Plan
+from ha_tasks.model.playbook import Acceptance, Plan
 from ha_tasks.model.revision import UNREVISED, Standing
 from ha_tasks.model.run import Run, RunState, leaves_nothing
 from ha_tasks.model.switch import EVERYTHING, OBSERVE, STOP, Switch
@@ -136,7 +136,7 @@ class GuardFactsGatherer:
             frozen_by=self._frozen_by(incident),
             silent_host=self._silent_host(incident),
             stalled=self._stalled(incident, service),
-            possible_loss=self._possible_loss(incident, service),
+            possible_loss=self._possible_loss(incident, service, said),
             rpo_s=service.rpo_s,
             accepted_bytes=said.accepted_bytes,
             approved=said.approved,
@@ -238,22 +238,34 @@ class GuardFactsGatherer:
             return None
         return " and ".join(s.setting() for s in cluster.sets)
 
-    def _possible_loss(self, incident: Incident, service: Service) -> Loss | None:
-        """Policy durability stalls instead, whatever happens: the protocol promotes only what is safe."""
+    def _possible_loss(self, incident: Incident, service: Service, said: Said) -> Loss | None:
+        """Policy durability stalls instead, whatever happens, unless a person accepts a loss."""
         settings = service.postgres
         if incident.kind is not IncidentKind.PRIMARY_DOWN or settings is None:
             return None
         cluster = self._cluster(service)
-        if settings.policy is DataPolicy.DURABILITY or cluster is None:
+        if cluster is None:
+            return None
+        if settings.policy is DataPolicy.DURABILITY and said.accepted_bytes is None:
             return None
         outcomes = self._sources.observations.since(incident.fault_at - POSITIONS_SINCE, service.name)
-        return possible_loss(outcomes, cluster, incident.fault_at)
+        # What the probes show may not be what the agents confirm, so an acceptance is judged in any case.
+        judge = possible_loss if said.accepted_bytes is None else gap
+        return judge(outcomes, cluster, incident.fault_at)
 
     def _cluster(self, service: Service) -> Cluster | None:
         try:
             return self._sources.clusters.get(service.name)
         except KeyError:
             return None
+
+
+def acceptance(given: Acceptance | None, loss: Loss | None) -> Acceptance | None:
+    """What a run may lose that the guards have let pass: what was accepted, or what the policy lets go."""
+    if loss is None or not loss.known:
+        return given
+    accepted = given or Acceptance(bytes=loss.bytes or 0)
+    return replace(accepted, primary_at=loss.primary_at)
 
 
 def switched(switches: Iterable[Switch], name: str, service: str) -> Switch | None:

@@ -75,6 +75,7 @@ class _Preview:
             lost=lambda: False,
             provider=step.provider,
             action=step.action,
+            accepts=self._plan.accepts,
         )
 
 

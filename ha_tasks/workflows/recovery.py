@@ -132,6 +132,10 @@ class IncidentFollower:
         step = run.step(before.position)
         verb = "undid" if before.phase is Phase.UNDO else "did"
         text = f"{verb} {step.planned.id}"
+        loss = step.output.get("possible_loss")
+        if loss is not None and not step.error:
+            accepted = f"{loss['bytes']} bytes may be lost (accepted: {loss['accepted']})"
+            text = f"{text}: {accepted}, and {loss['unknown']}"
         if step.error:
             text = f"{step.planned.id} failed: {step.error}"
         self._incidents.note(run.incident, self._clock.now(), self._actor, text)

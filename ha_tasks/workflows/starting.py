@@ -6,8 +6,8 @@ same time: unique indexes make one run of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
@@ -15,7 +15,7 @@ from ha_tasks.errors import IdempotencyConflict, PlaybookError, ScopeBusy
 from ha_tasks.model.guards import PASSED, Guard, Refusal, Upstream, refusal
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState
 from ha_tasks.model.plan_hash import is_named
-from ha_tasks.model.playbook import Plan
+from ha_tasks.model.playbook import Acceptance, Plan
 from ha_tasks.model.revision import UNREVISED, Standing
 from ha_tasks.model.run import GAVE_WAY, Run, RunState
 from ha_tasks.model.verdict import Verdict
@@ -25,7 +25,7 @@ from ha_tasks.ports.ledger import Ledger
 from ha_tasks.ports.limits import Limits
 from ha_tasks.ports.repositories import Incidents, Journal, NewRun
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
-from ha_tasks.workflows.guard_facts import GuardFactsGatherer, gives_way
+from ha_tasks.workflows.guard_facts import GuardFactsGatherer, Said, acceptance, gives_way
 from ha_tasks.workflows.planned_work import is_planned
 
 WAITING = (IncidentState.OPEN, IncidentState.BLOCKED, IncidentState.SUPPRESSED)
@@ -48,6 +48,8 @@ class Order:
     """Hash (or its beginning) of the only plan that may be run; None: the one of this moment."""
     deadline: datetime | None = None
     """A run that is not begun by then is not begun at all."""
+    accepts: Acceptance | None = None
+    """What whoever orders it lets be lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +115,11 @@ class RunStarter:
         if held is not None:
             return self._refuse(order.incident, Refusal(guard=Guard.OBSERVE_ONLY, detail=held))
         self._clear_the_way(order.incident)
-        facts = self._guards.gather(order.incident, plan, blind=blind, verdicts=verdicts)
+        said = Said(accepted_bytes=None if order.accepts is None else order.accepts.bytes)
+        facts = self._guards.gather(order.incident, plan, blind=blind, verdicts=verdicts, said=said)
         refused = refusal(facts, PASSED.get(order.mode, ()))
         if refused is None:
-            return self._create(order, plan)
+            return self._create(order, replace(plan, accepts=acceptance(order.accepts, facts.possible_loss)))
         if refused.approvable:
             return self._ask(order, plan, refused)
         return self._refuse(order.incident, refused, facts.upstreams)
@@ -137,6 +140,15 @@ class RunStarter:
             waited = (*WITH_A_RUN, IncidentState.ESCALATED)
             text = f"run {run.id} {why}"
             self._incidents.move(incident, IncidentState.OPEN, now, self._actor, text, only_from=waited)
+
+    def reopen(self, services: Collection[str], accepts: Acceptance, by: str) -> None:
+        """Failovers that were refused are begun again: a person lets so much be lost for it."""
+        for incident in self._incidents.current():
+            stands = incident.state is IncidentState.ESCALATED and incident.holds_key
+            if incident.kind is IncidentKind.PRIMARY_DOWN and incident.service in services and stands:
+                text = f"{by} accepts the loss of up to {accepts.bytes} bytes: it is begun again"
+                only, now = (IncidentState.ESCALATED,), self._clock.now()
+                self._incidents.move(incident.id, IncidentState.OPEN, now, by, text, only_from=only)
 
     def works_on(self, service: str) -> bool:
         """True while planned work goes on there: what it stops on purpose has not failed."""

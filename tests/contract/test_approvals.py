@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ha_tasks.errors import ScopeBusy
-from ha_tasks.model.playbook import Approval, GuardSettings
+from ha_tasks.model.playbook import Acceptance, Approval, GuardSettings
 from ha_tasks.model.run import Phase, RunState
 from ha_tasks.names import ActionName
 from ha_tasks.ports.repositories import NewRun
@@ -49,12 +49,14 @@ def test_a_run_that_waits_holds_its_scope_and_is_known_by_its_key(store: AnyStor
 def test_an_approved_run_begins_once_and_names_who_approved_it(store: AnyStore):
     run, _ = store.journal.create(waiting_run(), NOW)
 
-    message = store.journal.approve(run.id, "anna", at(5), "looked at it")
+    accepts = Acceptance(bytes=100, primary_at=5000, off=("pg1",))
+    message = store.journal.approve(run.id, "anna", at(5), "looked at it", accepts)
 
     assert message is not None
     assert (message.kwargs["run"], message.kwargs["step"]) == (run.id, 1)
     approved = store.journal.get(run.id)
     assert (approved.state, approved.approved_by, approved.updated_at) == (RunState.PENDING, "anna", at(5))
+    assert approved.plan.accepts == accepts
     assert store.journal.approve(run.id, "ben", at(6)) is None
     claimed = claim(store, run.id, 7)
     assert claimed is not None

@@ -28,6 +28,7 @@ from ha_tasks.model.incident import ENDED, Incident, IncidentKind, IncidentState
 from ha_tasks.model.measures import measured
 from ha_tasks.model.message import Message, message_for
 from ha_tasks.model.plain import Json
+from ha_tasks.model.playbook import Acceptance
 from ha_tasks.model.probe import ProbeOutcome
 from ha_tasks.model.run import (
     TERMINAL,
@@ -133,11 +134,13 @@ class FakeJournal:
         return run, None if entry.waits else entry.message
 
     @one_at_a_time
-    def approve(self, run: int, by: str, now: datetime, why: str = "") -> Message | None:
+    def approve(
+        self, run: int, by: str, now: datetime, why: str = "", accepts: Acceptance | None = None
+    ) -> Message | None:
         entry = self.entries.get(run)
         if entry is None or not entry.waits or overdue(entry.run, now):
             return None
-        before, entry.run = entry.run, approved(entry.run, by, now)
+        before, entry.run = entry.run, approved(entry.run, by, now, accepts)
         entry.message, entry.offered_at = self._post(entry.run), now
         self.audit.record(now, run_approved(before, entry.run, by, why))
         return entry.message

@@ -37,7 +37,7 @@ HISTORY = [
 
 def test_between_the_last_positions_lies_what_may_be_lost():
     """pg2 has what the primary had at 1 s; the first failed probe was at 3 s."""
-    assert possible_loss(HISTORY, cluster(ASYNC), at(3)) == Loss(bytes=200, seconds=2.0)
+    assert possible_loss(HISTORY, cluster(ASYNC), at(3)) == Loss(bytes=200, seconds=2.0, primary_at=2000)
 
 
 def test_nothing_can_be_lost_while_a_safe_promotion_is_in_sight():
@@ -50,7 +50,9 @@ def test_where_too_few_standbys_are_left_the_furthest_counts():
     """ANY 1 of two, and only one of them answers: the other may hold rows that it does not have."""
     gone = [*HISTORY, outcome("pg3", 3, OutcomeKind.TIMEOUT)]
 
-    assert possible_loss(gone, cluster(sync_set_of(["pg2", "pg3"])), at(3)) == Loss(bytes=200, seconds=2.0)
+    assert possible_loss(gone, cluster(sync_set_of(["pg2", "pg3"])), at(3)) == Loss(
+        bytes=200, seconds=2.0, primary_at=2000
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,10 +84,10 @@ def test_without_a_position_of_both_the_loss_is_not_known(history):
 def test_a_standby_that_never_had_it_is_behind_at_least_since_the_first_look():
     history = [primary(0, 5000), standby("pg2", 0.1, 1000), primary(1, 6000)]
 
-    assert possible_loss(history, cluster(ASYNC), at(3)) == Loss(bytes=5000, seconds=3.0)
+    assert possible_loss(history, cluster(ASYNC), at(3)) == Loss(bytes=5000, seconds=3.0, primary_at=6000)
 
 
 def test_a_standby_that_was_seen_later_than_the_primary_may_have_all_of_it():
     history = [primary(0, 1000), standby("pg2", 0.4, 1200)]
 
-    assert possible_loss(history, cluster(ASYNC), at(0.5)) == Loss(bytes=0, seconds=0.5)
+    assert possible_loss(history, cluster(ASYNC), at(0.5)) == Loss(bytes=0, seconds=0.5, primary_at=1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -142,7 +143,7 @@ class World:
         self.toy.nodes[node].running = False
         self.toy.nodes[node].agent = not agent
 
-    def recover(self, instance="pg1", kind=IncidentKind.PRIMARY_DOWN):
+    def recover(self, instance="pg1", kind=IncidentKind.PRIMARY_DOWN, accepts=None):
         incident, _ = self.store.incidents.open(
             key=f"db/{instance}/{kind}",
             service="db",
@@ -157,7 +158,7 @@ class World:
         )
         plan = RecoveryPlanner(self.platform, load_playbooks(())).create_recovery_plan(incident)
         new = NewRun(
-            plan=plan,
+            plan=replace(plan, accepts=accepts),
             incident=incident.id,
             mode="auto",
             requested_by="test",

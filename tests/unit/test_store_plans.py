@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite
 
 from ha_tasks.model.cluster import SyncSet, Unfinished
-from ha_tasks.model.playbook import GuardSettings, Plan, PlannedStep, UndoPolicy, VerifySettings
+from ha_tasks.model.playbook import Acceptance, GuardSettings, Plan, PlannedStep, UndoPolicy, VerifySettings
 from ha_tasks.names import ActionName, RecoveryType
 from ha_tasks.store.columns import Moment, Words
 from ha_tasks.store.outbox import Posting, owed
@@ -99,7 +99,9 @@ def assert_every_field_is_written(value: Any, written: Any) -> None:
 
 
 def test_every_field_of_a_plan_is_written():
-    assert_every_field_is_written(plan_of(), plan_to_json(plan_of()))
+    plan = replace(plan_of(), accepts=Acceptance(bytes=5, primary_at=9, off=("pg1",)))
+    assert_every_field_is_written(plan, plan_to_json(plan))
+    assert plan_from_json(json.loads(json.dumps(plan_to_json(plan)))) == plan
     promotion = Unfinished(epoch=2, candidate="pg2", sync_set=SyncSet(quorum=0, members=()))
     assert_every_field_is_written(promotion, unfinished_to_json([promotion])[0])
 

@@ -16,6 +16,7 @@ from ha_tasks.model.cluster import (
 )
 from ha_tasks.model.failover import choose_candidate, survivors
 from ha_tasks.model.plain import Json
+from ha_tasks.model.platform import DataPolicy
 from ha_tasks.ports.action import StepContext
 from ha_tasks.workflows.actions.postgres.base import PostgresAction, pushed, side_by_side
 
@@ -37,7 +38,7 @@ class ChooseCandidate(PostgresAction):
         if chosen is None:
             raise NotSafe("no standby could be revoked")
         its_set = sync_set_of(survivors(chosen, revoked, cluster.unfinished))
-        if not its_set.members:
+        if not its_set.members and not self._may_stand_alone(ctx):
             raise NotSafe(f"{chosen.node} would have no standby; policy durability does not allow that")
         entry = Unfinished(
             epoch=cluster.epoch, candidate=chosen.node, sync_set=its_set, timeline=chosen.timeline
@@ -66,6 +67,13 @@ class ChooseCandidate(PostgresAction):
         self._tools.clusters.advance(
             cluster.name, cluster.epoch, self._tools.clock.now(), new_epoch=False, unfinished=left
         )
+
+    @staticmethod
+    def _may_stand_alone(ctx: StepContext) -> bool:
+        """By policy, or with the loss accepted: until a standby is back, commits wait for nobody."""
+        settings = ctx.service.postgres
+        available = settings is not None and settings.policy is DataPolicy.AVAILABILITY
+        return available or "possible_loss" in ctx.outputs["revoke_standbys"]
 
     @staticmethod
     def _output(entry: Unfinished) -> Json:

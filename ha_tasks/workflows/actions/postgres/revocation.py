@@ -17,6 +17,7 @@ from ha_tasks.workflows.actions.postgres.base import (
     side_by_side,
     standbys_of,
 )
+from ha_tasks.workflows.actions.postgres.loss import accepted_loss
 from ha_tasks.workflows.cluster_moves import block, without_the_innocent
 
 ASKED_S = 2.5
@@ -26,7 +27,7 @@ ASKED_AGAIN_S = 0.2
 
 
 class RevokeStandbys(PostgresAction):
-    """Has the standbys stop receiving; refuses unless R + W > N. Fenced."""
+    """Has the standbys stop receiving; refuses unless R + W > N, or the loss is accepted. Fenced."""
 
     def do(self, ctx: StepContext) -> Json:
         """NotSafe, and with it the way back, when too few have confirmed.
@@ -43,12 +44,16 @@ class RevokeStandbys(PostgresAction):
             lambda some: may_promote(cluster, _confirmed(some)),
         )
         revoked = _confirmed(answers)
-        if not may_promote(cluster, revoked):
-            slow = [_as_if_confirmed(node) for node, a in answers.items() if _needs_longer(a)]
-            passing = bool(slow) and may_promote(cluster, [*revoked, *slow])
-            raise (PassingFailure if passing else NotSafe)(why_not_safe(cluster, answers))
         _must_be_one_system(revoked)
-        return {"revoked": [asdict(r) for r in revoked]}
+        output: Json = {"revoked": [asdict(r) for r in revoked]}
+        if may_promote(cluster, revoked):
+            return output
+        slow = [_as_if_confirmed(node) for node, a in answers.items() if _needs_longer(a)]
+        if slow and may_promote(cluster, [*revoked, *slow]):
+            raise PassingFailure(why_not_safe(cluster, answers))
+        if ctx.accepts is None:
+            raise NotSafe(why_not_safe(cluster, answers))
+        return {**output, "possible_loss": accepted_loss(self._tools, ctx, cluster, revoked, ctx.accepts)}
 
     def undo(self, ctx: StepContext) -> None:
         """A new epoch, so that late commands of this one are refused; then everybody follows again."""
