@@ -1,6 +1,6 @@
 """A real Patroni cluster on PostgreSQL 15 with a real etcd, for tests and the failover bench.
 
-Every process listens on loopback, keeps its files in a directory of its own, and is ended by its pid.
+Every process listens on this machine only, keeps its files in its own directory, and is ended by its pid.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from ha_tasks.model.platform import (
     Service,
     ServiceKind,
 )
+from tests.network import Network
 from tests.servers import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -63,15 +64,16 @@ def patroni_python() -> Path:
 class Etcd:
     """One etcd, which is enough for one machine."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, address: str) -> None:
         home.mkdir(parents=True)
         self.home = home
+        self.address = address
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, within_s: float = 20.0) -> None:
         """Returns once it is healthy."""
-        client, peer = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{free_port()}"
+        client, peer = f"http://{self.address}:{self.port}", f"http://127.0.0.1:{free_port()}"
         options = {
             "name": "etcd1",
             "data-dir": str(self.home / "data"),
@@ -103,6 +105,9 @@ class PatroniNode:
 
     name: str
     home: Path
+    address: str = "127.0.0.1"
+    way: Sequence[str] = ()
+    """What its commands begin with, to run in a network namespace."""
     port: int = field(default_factory=free_port)
     api: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
@@ -118,7 +123,12 @@ class PatroniNode:
     @property
     def url(self) -> str:
         """Of its REST API."""
-        return f"http://127.0.0.1:{self.api}"
+        return f"http://{self.address}:{self.api}"
+
+    @property
+    def place(self) -> str:
+        """``host:port`` of its PostgreSQL."""
+        return f"{self.address}:{self.port}"
 
     def agent(self) -> int:
         """Pid of Patroni itself: what prepares the way to it replaces itself."""
@@ -135,9 +145,10 @@ class PatroniNode:
 
     def start(self, python: Path) -> None:
         """Begins; does not wait."""
+        way = [*self.way, *choose(os.geteuid()).prefix]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*choose(os.geteuid()).prefix, str(python), "-m", "patroni", str(self.home / "patroni.json")],
+                [*way, str(python), "-m", "patroni", str(self.home / "patroni.json")],
                 cwd=self.home,
                 env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": str(self.home)},
                 stdin=subprocess.DEVNULL,
@@ -179,13 +190,16 @@ class PatroniCluster:
     """``start`` -> ... -> ``stop``. ``nodes`` are n1, n2, ...; which of them leads Patroni decides."""
 
     def __init__(
-        self, home: Path, *, tuning: Tuning = LOWEST, nodes: int = 3, scope: str = "ha-test"
+        self, home: Path, *, tuning: Tuning = LOWEST, nodes: int = 3, network: Network | None = None
     ) -> None:
+        """``network``: each node is a host of its own there; None: all are on loopback."""
         home.chmod(0o711)
         self.tuning = tuning
-        self.scope = scope
-        self.etcd = Etcd(home / "etcd")
-        self.nodes = {f"n{no}": PatroniNode(f"n{no}", home / f"n{no}") for no in range(1, nodes + 1)}
+        self.etcd = Etcd(home / "etcd", network.gateway if network else "127.0.0.1")
+        self.nodes = {name: PatroniNode(name, home / name) for name in (f"n{no + 1}" for no in range(nodes))}
+        for name, node in self.nodes.items() if network else ():
+            assert network is not None
+            node.address, node.way = network.address(name), network.way(name)
         self._python = patroni_python()
 
     def start(self, within_s: float = 90.0) -> None:
@@ -250,13 +264,13 @@ class PatroniCluster:
 
     def dsn(self, node: str, database: str = "postgres") -> str:
         """For psycopg, as the superuser."""
-        return f"host=127.0.0.1 port={self.nodes[node].port} user={SUPERUSER} dbname={database}"
+        host, port = self.nodes[node].place.split(":")
+        return f"host={host} port={port} user={SUPERUSER} dbname={database}"
 
     def _configuration(self, node: PatroniNode) -> Mapping[str, Any]:
         """JSON is YAML, which is what Patroni reads."""
         tuning = self.tuning
-        trust = ["local all all trust", "host all all 127.0.0.1/32 trust"]
-        trust.append("host replication all 127.0.0.1/32 trust")
+        trust = ["local all all trust", "host all all all trust", "host replication all all trust"]
         login = {"username": SUPERUSER, "password": PASSWORD}
         settings = {
             "shared_buffers": "16MB",
@@ -266,14 +280,14 @@ class PatroniCluster:
             "cluster_name": node.name,
         }
         return {
-            "scope": self.scope,
+            "scope": "ha-test",
             "name": node.name,
             "restapi": {
-                "listen": f"127.0.0.1:{node.api}",
-                "connect_address": f"127.0.0.1:{node.api}",
+                "listen": f"{node.address}:{node.api}",
+                "connect_address": f"{node.address}:{node.api}",
                 "authentication": {"username": API_USER, "password": API_PASSWORD},
             },
-            "etcd3": {"host": f"127.0.0.1:{self.etcd.port}"},
+            "etcd3": {"host": f"{self.etcd.address}:{self.etcd.port}"},
             "bootstrap": {
                 "dcs": {
                     "ttl": tuning.ttl,
@@ -286,8 +300,8 @@ class PatroniCluster:
                 "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, "data-checksums"],
             },
             "postgresql": {
-                "listen": f"127.0.0.1:{node.port}",
-                "connect_address": f"127.0.0.1:{node.port}",
+                "listen": node.place,
+                "connect_address": node.place,
                 "data_dir": str(node.data),
                 "bin_dir": str(PROGRAMS),
                 "pgpass": str(node.home / "pgpass"),
@@ -304,7 +318,7 @@ def led_service(cluster: PatroniCluster) -> Service:
         name="db",
         kind=ServiceKind.POSTGRES,
         instances=tuple(
-            Instance(name=n.name, service="db", host="", address=f"127.0.0.1:{n.port}", role=Role.NODE)
+            Instance(name=n.name, service="db", host="", address=n.place, role=Role.NODE)
             for n in cluster.nodes.values()
         ),
         postgres=PostgresSettings(database="postgres", user=SUPERUSER),

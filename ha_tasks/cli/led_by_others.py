@@ -12,7 +12,7 @@ from ha_tasks.cli.lines import BAD, GOOD, WARN, Line, show, span
 from ha_tasks.cli.recover import on_terminal
 from ha_tasks.cli.session import Session, person
 from ha_tasks.errors import Refused, UsageError
-from ha_tasks.model.led_by_others import latest_word, observed_primary
+from ha_tasks.model.led_by_others import is_ours, latest_word, observed_primary
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import ManagedBy, Service
 from ha_tasks.model.probe import ProbeOutcome
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from ha_tasks.bootstrap import System
 
 LEADERS = {ManagedBy.PATRONI: "Patroni", ManagedBy.EXTERNAL: "others"}
+
+
+def advice(service: Service | None) -> str:
+    """What a person can do about an incident of it; '' for one that is ours, or is not there any more."""
+    if service is None or is_ours(service):
+        return ""
+    if service.managed_by is ManagedBy.PATRONI:
+        return "see what Patroni does about it: patronictl list; it is only watched here"
+    return "mend it where it is run; it is only watched here"
 
 
 def described(service: Service, outcomes: Sequence[ProbeOutcome], now: datetime) -> Json:

@@ -82,7 +82,8 @@ def gathered(platform: Platform, store: Records, now: datetime) -> Json:
         story = store.incidents.timeline(incident.id)
         run = runs.get(incident.run or 0)
         content["last_event"] = story[-1].text if story else ""
-        content["advice"] = advice(incident, run, content["last_event"])
+        theirs = led_by_others.advice(platform.services.get(incident.service))
+        content["advice"] = theirs or advice(incident, run, content["last_event"])
     return {
         "platform": platform.name,
         "at": now.isoformat(),

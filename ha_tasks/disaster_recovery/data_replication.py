@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from ha_tasks.errors import HaTasksError
 from ha_tasks.model.cluster import Cluster
-from ha_tasks.model.platform import Instance, ManagedBy, Service
+from ha_tasks.model.led_by_others import is_ours
+from ha_tasks.model.platform import Instance, Service
 from ha_tasks.model.replication import NodeReading, NodeWord, ReplicationReport
 from ha_tasks.model.replication_judgement import ClusterFacts, report
 from ha_tasks.ports.host import DatabaseAgent
@@ -43,11 +44,14 @@ class DataReplication:
             addresses={node.name: node.address for node in nodes},
             cluster=cluster,
             words={node.name: word for node, word in zip(nodes, words, strict=True)},
-            ours=service.managed_by is ManagedBy.HA_TASKS,
+            ours=is_ours(service),
         )
         return report(facts)
 
     def _recorded(self, service: Service) -> Cluster | None:
+        """None also for one that others lead: what was recorded before they did is past."""
+        if not is_ours(service):
+            return None
         try:
             return self._clusters.get(service.name)
         except KeyError:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from prometheus_client.metrics_core import Metric
 
 from ha_tasks.model.cluster import Cluster, ClusterState
+from ha_tasks.model.led_by_others import is_ours
 from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.switch import EVERYTHING_WORD, OBSERVE, STOP, shown
 from ha_tasks.monitoring.prometheus import Words, metric
@@ -58,7 +59,7 @@ def automation(sources: Sources) -> Iterator[Metric]:
 
 
 def _view(sources: Sources, service: Service, now: datetime) -> ReplicationView | None:
-    cluster = _cluster(sources.clusters, service.name)
+    cluster = _cluster(sources.clusters, service.name) if is_ours(service) else None
     members = None if cluster is None else frozenset(m for s in cluster.sets for m in s.members)
     outcomes = sources.observations.since(now - LAG_SEEN_FOR, service.name)
     return view(outcomes, now, stale_after_s(service), members)

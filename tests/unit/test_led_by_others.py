@@ -423,6 +423,12 @@ def test_status_of_a_silent_manager_says_what_the_servers_themselves_say(manager
     assert "it has no leader" in text(list(shown.lines("db", without)))
 
 
+def test_advice_sends_a_person_to_who_leads():
+    assert "patronictl list" in shown.advice(PATRONI)
+    assert "where it is run" in shown.advice(EXTERNAL)
+    assert shown.advice(database()) == shown.advice(None) == ""
+
+
 def test_a_plan_and_its_end_are_told_in_a_few_lines(switchover):
     plan = switchover.plan(PATRONI)
     done = switchover.switch(PATRONI, plan, actor="p", reason="")

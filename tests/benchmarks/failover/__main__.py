@@ -31,14 +31,21 @@ LEAST_S = 5.0
 WHOLE_S = 240.0
 """Some wait for a whole lease before they begin to bring a node back."""
 
-SYSTEMS: dict[str, Callable[[], System]] = {
-    "ours": lambda: on_debian("ours"),
-    "ours-18": lambda: on_wheel("ours-18"),
-    "patroni-default-async": lambda: PatroniSystem("patroni-default-async", tuned=False, synchronous=False),
-    "patroni-default-sync": lambda: PatroniSystem("patroni-default-sync", tuned=False, synchronous=True),
-    "patroni-tuned-async": lambda: PatroniSystem("patroni-tuned-async", tuned=True, synchronous=False),
-    "patroni-tuned-sync": lambda: PatroniSystem("patroni-tuned-sync", tuned=True, synchronous=True),
+
+def patroni(*, tuned: bool, synchronous: bool) -> Callable[[str, bool], System]:
+    """As the option names it: its nodes on loopback, or apart."""
+    return lambda name, apart: PatroniSystem(name, tuned=tuned, synchronous=synchronous, apart=apart)
+
+
+SYSTEMS: dict[str, Callable[[str, bool], System]] = {
+    "ours": on_debian,
+    "ours-18": on_wheel,
+    "patroni-default-async": patroni(tuned=False, synchronous=False),
+    "patroni-default-sync": patroni(tuned=False, synchronous=True),
+    "patroni-tuned-async": patroni(tuned=True, synchronous=False),
+    "patroni-tuned-sync": patroni(tuned=True, synchronous=True),
 }
+"""Name -> how it is made; ``apart``: each node on a host of its own."""
 
 
 class NotWhole(Exception):
@@ -112,18 +119,22 @@ def play(name: str, faults: Sequence[Fault], number: int, out: Path) -> int:
     """One system's trials of one round, those that are not in the file yet. How many are void."""
     done = {trial.key for trial in read(out)}
     missing = [fault for fault in faults if (name, fault.name, number) not in done]
-    if not missing:
-        return 0
+    together = [fault for fault in missing if fault.number]
+    apart = [fault for fault in missing if not fault.number]
+    void = _played(SYSTEMS[name](name, False), together, number, out) if together else 0
+    return void + (_played(SYSTEMS[name](name, True), apart, number, out) if apart else 0)
+
+
+def _played(system: System, faults: Sequence[Fault], number: int, out: Path) -> int:
     void = 0
-    system = SYSTEMS[name]()
     try:
         system.start()
-        for fault in missing:
+        for fault in faults:
             try:
                 trial = tried(system, fault, number)
             except NotWhole as why:
                 void += 1
-                print(f"{name} {fault.name} {number}: void: {why}", flush=True)
+                print(f"{system.name} {fault.name} {number}: void: {why}", flush=True)
                 system.stop()
                 system.start()
                 continue

@@ -34,14 +34,17 @@ class OurSystem:
 
     wake_after_s = 16.0
 
-    def __init__(self, name: str, programs: Path | None) -> None:
+    def __init__(self, name: str, programs: Path | None, *, apart: bool) -> None:
         self.name = name
+        self._apart = apart
         self._programs = programs
         self._home: Path | None = None
         self._system: Assembled | None = None
 
     def start(self) -> None:
         """See System."""
+        if self._apart:
+            raise RuntimeError(f"{self.name}: its nodes are on loopback, where none can be cut off")
         self._home = Path(tempfile.mkdtemp(prefix="bench-ours-"))
         self._command("demo", "--detach", within_s=180)
         self._system = assemble(load(self._home / "ha-tasks.toml", self._environ()))
@@ -168,11 +171,11 @@ class OurSystem:
         subprocess.run(command, env=self._environ(), timeout=within_s, check=True, capture_output=True)
 
 
-def on_debian(name: str) -> OurSystem:
+def on_debian(name: str, apart: bool) -> OurSystem:
     """On the PostgreSQL that Patroni is tried on."""
-    return OurSystem(name, PROGRAMS)
+    return OurSystem(name, PROGRAMS, apart=apart)
 
 
-def on_wheel(name: str) -> OurSystem:
+def on_wheel(name: str, apart: bool) -> OurSystem:
     """On the newest PostgreSQL."""
-    return OurSystem(name, None)
+    return OurSystem(name, None, apart=apart)

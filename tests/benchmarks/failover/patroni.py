@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ha_tasks.adapters.postgres_session import Login
 from ha_tasks.embedded.binaries import resolve
+from tests.network import Network
 from tests.patroni_cluster import LOWEST, PASSWORD, SUPERUSER, PatroniCluster, Tuning, postgres_of
 from tests.servers import free_port
 
@@ -33,10 +34,14 @@ _HEAD_AS_TUNED = (
 
 
 class PatroniSystem:
-    """See systems.System. ``tuned``: the lowest timers that Patroni allows, and a quick HAProxy."""
+    """See systems.System. ``tuned``: the lowest timers that Patroni allows, and a quick HAProxy.
 
-    def __init__(self, name: str, *, tuned: bool, synchronous: bool) -> None:
+    ``apart``: each node is a host of a network of its own.
+    """
+
+    def __init__(self, name: str, *, tuned: bool, synchronous: bool, apart: bool = False) -> None:
         self.name = name
+        self._apart = apart
         self.wake_after_s = 30.0 if tuned else 45.0
         timers = LOWEST if tuned else Tuning()
         self._tuning = Tuning(
@@ -50,12 +55,16 @@ class PatroniSystem:
         self._home: Path | None = None
         self._cluster: PatroniCluster | None = None
         self._balancer: subprocess.Popen[bytes] | None = None
+        self._network: Network | None = None
         self._port = 0
 
     def start(self) -> None:
         """See System."""
         self._home = Path(tempfile.mkdtemp(prefix="bench-patroni-"))
-        self._cluster = PatroniCluster(self._home, tuning=self._tuning)
+        if self._apart:
+            self._network = Network([f"n{number}" for number in (1, 2, 3)])
+            self._network.start()
+        self._cluster = PatroniCluster(self._home, tuning=self._tuning, network=self._network)
         self._cluster.start(within_s=180.0)
         self._port = free_port()
         configuration = self._home / "haproxy.cfg"
@@ -73,7 +82,9 @@ class PatroniSystem:
             self._cluster.stop()
         if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
-        self._balancer = self._cluster = self._home = None
+        if self._network is not None:
+            self._network.stop()
+        self._balancer = self._cluster = self._home = self._network = None
 
     def whole(self) -> str | None:
         """See System."""
@@ -91,7 +102,7 @@ class PatroniSystem:
     @property
     def nodes(self) -> Mapping[str, str]:
         """See System."""
-        return {name: f"127.0.0.1:{node.port}" for name, node in self._running.nodes.items()}
+        return {name: node.place for name, node in self._running.nodes.items()}
 
     @property
     def login(self) -> Login:
@@ -119,12 +130,15 @@ class PatroniSystem:
         self._running.start_node(node)
 
     def darken(self, node: str) -> None:
-        """See System."""
-        raise NotImplementedError
+        """See System. RuntimeError unless the nodes are hosts of a network of their own."""
+        if self._network is None:
+            raise RuntimeError(f"{self.name}: a node on loopback cannot be cut off; start it apart, as root")
+        self._network.cut(node)
 
     def light(self, node: str) -> None:
         """See System."""
-        raise NotImplementedError
+        if self._network is not None:
+            self._network.mend(node)
 
     @property
     def _running(self) -> PatroniCluster:
@@ -136,7 +150,7 @@ class PatroniSystem:
         """As in Patroni's own repository, or the same with the tuned times."""
         head = _HEAD_AS_TUNED if self._tuned else _HEAD_AS_SHIPPED
         servers = [
-            f"  server {name} 127.0.0.1:{node.port} maxconn 100 check port {node.api}"
+            f"  server {name} {node.place} maxconn 100 check port {node.api}"
             for name, node in self._running.nodes.items()
         ]
         lines = [
