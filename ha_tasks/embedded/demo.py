@@ -17,6 +17,7 @@ from ha_tasks.embedded import home as homes
 from ha_tasks.embedded import live, lock, reaper, state, unprivileged
 from ha_tasks.embedded.home import Home
 from ha_tasks.embedded.live import Listener, View
+from ha_tasks.embedded.silence import Silence
 from ha_tasks.embedded.state import FLOWER_USER
 from ha_tasks.embedded.supervisor import Event, EventKind
 from ha_tasks.errors import DeadlineExceeded, Failed, HaTasksError, Refused, StartFailed
@@ -241,6 +242,7 @@ def _sweep(home: Home) -> bool:
     lock.await_free(home.reaper_lock, live.REAPER_TIMEOUT_S)
     stack = live.stack_id(home)
     found = bool(reaper.members(home.root, stack))
+    Silence(home).lift()
     left = reaper.sweep(home.root, stack)
     if left:
         raise Failed(f"these processes do not end, even by SIGKILL: {sorted(left)}")

@@ -9,6 +9,7 @@ from ha_tasks.adapters.loads import EntryLoads
 from ha_tasks.adapters.postgres_session import Login
 from ha_tasks.bootstrap import System
 from ha_tasks.embedded import state
+from ha_tasks.embedded.applications import EmbeddedApplications, can_run
 from ha_tasks.embedded.faults import EmbeddedFaults
 from ha_tasks.embedded.home import home_at
 from ha_tasks.embedded.inventory import APP_ROLE, DATABASE
@@ -38,6 +39,7 @@ def drills_on(home: Path, system: System, actor: str, tell: Callable[[str], None
         clock=system.clock,
         faults=EmbeddedFaults(home=place, platform=system.platform, units=system.agents, clock=system.clock),
         loads=EntryLoads(system.platform, login, system.clock),
+        applications=EmbeddedApplications(place, system.clock) if can_run() else None,
         actor=actor,
     )
     return Drills(tools, tell)

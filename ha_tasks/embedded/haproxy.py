@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ha_tasks.embedded.ports import LOOPBACK
+from ha_tasks.embedded.ports import BALANCER, LOOPBACK
 
 LONGEST_SOCKET_PATH = 85
 """Bytes. The kernel takes 107, and HAProxy first binds ``<path>.<pid>.tmp``."""
@@ -133,6 +133,7 @@ def _postgres(edge: Edge, name: str) -> Sequence[str]:
         "    option srvtcpka",
         "    retries 0",
         "    option tcp-check",
+        f"    source {BALANCER}",
         "    default-server check inter 500ms fall 2 rise 1 weight 100 on-marked-down shutdown-sessions",
         *_servers(edge, name, edge.nodes),
     )

@@ -33,6 +33,11 @@ class Home:
         return self.root / "ha-tasks.toml"
 
     @property
+    def database(self) -> Path:
+        """The state store, unless it was put elsewhere."""
+        return self.root / "ha.db"
+
+    @property
     def state(self) -> Path:
         """The record of the running stack."""
         return self.root / "state.json"

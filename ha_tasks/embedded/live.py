@@ -23,6 +23,7 @@ from ha_tasks.embedded.guard import Guard
 from ha_tasks.embedded.haproxy import runtime_socket
 from ha_tasks.embedded.home import Home
 from ha_tasks.embedded.secret_files import write_private
+from ha_tasks.embedded.silence import Silence
 from ha_tasks.embedded.stack import WARM_MODULES, Stack
 from ha_tasks.embedded.supervisor import Event, Running, Supervisor
 from ha_tasks.embedded.warm import Nursery
@@ -78,6 +79,7 @@ def _swept(home: Home) -> Iterator[None]:
     if left:
         raise StartFailed(f"processes of an earlier start do not end: {sorted(left)}")
     home.state.unlink(missing_ok=True)
+    Silence(home).lift()
     for held in home.hold.iterdir():
         held.unlink()
     yield
@@ -92,6 +94,7 @@ def _guarded(home: Home) -> Iterator[Guard]:
     try:
         yield guard
     finally:
+        Silence(home).lift()
         left = guard.dismiss()
         home.state.unlink(missing_ok=True)
     if left:

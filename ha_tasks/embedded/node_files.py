@@ -17,7 +17,7 @@ from ha_tasks.adapters.postgres_conf import (
 from ha_tasks.embedded.binaries import Binary
 from ha_tasks.embedded.home import Home
 from ha_tasks.embedded.inventory import HOSTS, NODES, WEB
-from ha_tasks.embedded.ports import LOOPBACK
+from ha_tasks.embedded.ports import BALANCER, LOOPBACK
 from ha_tasks.embedded.secret_files import read, write_private
 from ha_tasks.embedded.unprivileged import Way, give
 
@@ -62,7 +62,9 @@ class NodeFiles:
         )
         texts = {
             "postgresql.conf": settings,
-            "pg_hba.conf": render_pg_hba(replication_user=REPLICATION_ROLE),
+            "pg_hba.conf": render_pg_hba(
+                networks=(f"{LOOPBACK}/32", f"{BALANCER}/32"), replication_user=REPLICATION_ROLE
+            ),
             "pg_ident.conf": "",
             "passfile": self._passfile(),
         }

@@ -13,6 +13,8 @@ from pathlib import Path
 from ha_tasks.errors import StartFailed, UsageError
 
 LOOPBACK = "127.0.0.1"
+BALANCER = "127.0.0.2"
+"""Where HAProxy comes from to PostgreSQL, so that a drill can tell its packets from all others."""
 DEFAULTS: Mapping[str, int] = {
     "broker": 6390,
     "cache": 6391,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from ha_tasks.model.incident import IncidentState
 from ha_tasks.model.plain import Json
 from ha_tasks.model.run import RunState
+from ha_tasks.model.scenario import Expected
 
 
 class DrillVerdict(StrEnum):
@@ -42,6 +44,11 @@ class DrillReport:
     incident: int | None
     run: int | None
     acknowledged_cooldowns: tuple[str, ...] = ()
+    served: Served | None = None
+    """None: no application ran beside it."""
+    timeline: tuple[Json, ...] = ()
+    """What was told while it went on: ``{"at_s": seconds, "text": ...}``."""
+    left: tuple[str, ...] = ()
     extra: Json = field(default_factory=dict)
 
     def to_json(self) -> Json:
@@ -69,22 +76,24 @@ class DrillReport:
             "incident": self.incident,
             "run": self.run,
             "acknowledged_cooldowns": list(self.acknowledged_cooldowns),
+            "application": self.served.to_json() if self.served else None,
+            "timeline": list(self.timeline),
+            "left": list(self.left),
             **self.extra,
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """What a scenario must come to."""
+class Served:
+    """What an application's own clients saw from the fault on: requests, failed ones, the longest gap."""
 
-    incident: IncidentState
-    run: RunState
-    zero_failed: bool = False
-    """Not one request may fail (idempotent requests, which the balancer sends again)."""
-    unchanged: tuple[str, ...] = ()
-    """Keys of the evidence that must be as before."""
-    grown_by_one: tuple[str, ...] = ()
-    """Keys of the evidence that must be one more than before: the effect was applied once."""
+    requests: int
+    failed: int
+    longest_gap_s: float | None
+
+    def to_json(self) -> Json:
+        """As it stands in the report."""
+        return {"requests": self.requests, "failed": self.failed, "longest_gap_s": self.longest_gap_s}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +110,18 @@ class Observed:
     stale: int
     before: Json
     after: Json
+    missed: tuple[str, ...] = ()
+    """What the drill waited for in vain, or could not do."""
+    left: tuple[str, ...] = ()
+    """What is not as it was before, although every fault is healed."""
 
 
 def judge_drill(expected: Expected, seen: Observed) -> tuple[DrillVerdict, tuple[str, ...]]:
     """The verdict, and each reason against it. What could not be observed is INCONCLUSIVE."""
-    unknown = _unknown(seen)
-    wrong = [text for fails, text in _faults(expected, seen) if fails]
+    unknown = _unknown(expected, seen)
+    wrong = [text for fails, text in (*_course(expected, seen), *_service(expected, seen)) if fails]
     wrong += _evidence(expected, seen)
+    wrong += [f"left behind: {what}" for what in seen.left]
     if wrong:
         return DrillVerdict.FAIL, tuple(wrong + unknown)
     if unknown:
@@ -115,34 +129,44 @@ def judge_drill(expected: Expected, seen: Observed) -> tuple[DrillVerdict, tuple
     return DrillVerdict.PASS, ()
 
 
-def _unknown(seen: Observed) -> list[str]:
+def _unknown(expected: Expected, seen: Observed) -> list[str]:
     checks = (
-        (seen.incident is None, "no incident was opened"),
-        (seen.run is None, "no run was started"),
+        (bool(expected.incident) and seen.incident is None, "no incident was opened"),
+        (bool(expected.run) and seen.run is None, "no run was started"),
         (seen.lost is None, "acknowledged writes could not be read back"),
     )
-    return [text for fails, text in checks if fails]
+    return [text for fails, text in checks if fails] + list(seen.missed)
 
 
-def _faults(expected: Expected, seen: Observed) -> tuple[tuple[bool, str], ...]:
-    outage, lost = seen.outage_s, seen.lost or 0
+def _course(expected: Expected, seen: Observed) -> tuple[tuple[bool, str], ...]:
+    """What was done about it."""
+    incident, run = seen.incident, seen.run
     return (
         (
-            seen.incident is not None and seen.incident is not expected.incident,
-            f"the incident is {seen.incident}, expected {expected.incident}",
+            bool(expected.incident) and incident is not None and incident not in expected.incident,
+            f"the incident is {incident}, expected {' or '.join(expected.incident)}",
         ),
         (
-            seen.run is not None and seen.run is not expected.run,
-            f"the run is {seen.run}, expected {expected.run}",
+            bool(expected.run) and run is not None and run not in expected.run,
+            f"the run is {run}, expected {' or '.join(expected.run)}",
         ),
+        (expected.no_incident and incident is not None, "an incident was opened, none may be"),
+    )
+
+
+def _service(expected: Expected, seen: Observed) -> tuple[tuple[bool, str], ...]:
+    """What its clients saw."""
+    outage, lost = seen.outage_s, seen.lost or 0
+    objective = min(seen.rto_s, expected.outage_at_most_s)
+    return (
         (lost > 0, f"{lost} acknowledged writes are lost"),
         (seen.stale > 0, f"{seen.stale} writes were acknowledged by a superseded primary"),
         (expected.zero_failed and seen.failed > 0, f"{seen.failed} requests failed, none may"),
         (seen.acked_after == 0, "nothing was acknowledged after the fault"),
         (seen.acked_after > 0 and outage is None, "it was away again when the load ended"),
         (
-            outage is not None and outage > seen.rto_s,
-            f"the outage of {outage or 0.0:.1f} s is above the objective of {seen.rto_s:.0f} s",
+            expected.outage_is_promised and outage is not None and outage > objective,
+            f"the outage of {outage or 0.0:.1f} s is above the objective of {objective:.0f} s",
         ),
     )
 
@@ -158,3 +182,23 @@ def _evidence(expected: Expected, seen: Observed) -> list[str]:
         if before is None or after is None or after - before != 1:
             wrong.append(f"{key} was {before} and is {after}: the effect was not applied once")
     return wrong
+
+
+def merged(scenario: str, rounds: Sequence[DrillReport]) -> DrillReport:
+    """One report of several rounds: the worst of each; every round's own stands in ``rounds``."""
+    worst = max(rounds, key=lambda r: (_SEVERITY.index(r.verdict), r.outage_s or 0.0))
+    reasons = tuple(f"round {n}: {reason}" for n, r in enumerate(rounds, 1) for reason in r.reasons)
+    unread = any(r.lost is None for r in rounds)
+    return replace(
+        worst,
+        scenario=scenario,
+        reasons=reasons,
+        acked=sum(r.acked for r in rounds),
+        failed=sum(r.failed for r in rounds),
+        stale=sum(r.stale for r in rounds),
+        lost=None if unread else sum(r.lost or 0 for r in rounds),
+        extra={"rounds": [r.to_json() for r in rounds]},
+    )
+
+
+_SEVERITY = (DrillVerdict.PASS, DrillVerdict.INCONCLUSIVE, DrillVerdict.FAIL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,16 @@ def outage_s(acks: Iterable[Ack], fault_at: datetime, until: datetime | None = N
     if gaps[longest] < NOTICEABLE_S:
         return gaps[longest]
     return (after[longest] - fault_at).total_seconds()
+
+
+def longest_gap_s(report: LoadReport, since: datetime) -> float | None:
+    """Seconds between two acknowledgements, or from ``since`` or to the load's end; None without any."""
+    after = sorted(a.acked_at for a in report.acks if a.acked_at > since)
+    end = ended_at(report)
+    if not after or end is None:
+        return None
+    edges = [since, *after, max(end, after[-1])]
+    return max((b - a).total_seconds() for a, b in pairwise(edges))
 
 
 def lost(report: LoadReport) -> int | None:

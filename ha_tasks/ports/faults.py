@@ -7,29 +7,30 @@ from typing import Protocol
 
 from ha_tasks.model.load import LoadReport
 from ha_tasks.model.plain import Json
+from ha_tasks.model.scenario import Deed
 
 
 class Faults(Protocol):
-    """Each verb returns the moment (aware UTC) just before the first signal was sent."""
+    """Real faults; what a deed does and how long it lasts says ``Deed``."""
 
-    def kill_process(self, name: str) -> datetime:
-        """SIGKILL for a process of state.json and all its descendants; reaps what is ours."""
+    def missing(self, deed: Deed) -> str | None:
+        """What the deed would need and does not have here, and how to get it; None: it can be done."""
         ...
 
-    def kill_postmaster(self, node: str) -> datetime:
-        """SIGKILL for the postmaster alone."""
+    def inject(self, deed: Deed, target: str) -> datetime:
+        """The moment (aware UTC) just before the first signal was sent.
+
+        ``target``: a process of state.json for KILL and HOLD, a boundary for ARM, nothing for
+        LOCK_STORE, otherwise a node. Raises ServiceUnreachable when there is nothing to hit,
+        DeadlineExceeded when it did not come to effect.
+        """
         ...
 
-    def kill_node(self, node: str) -> datetime:
-        """SIGKILL for the node's agent and its whole PostgreSQL tree; the node stays away until released."""
-        ...
+    def release(self) -> tuple[str, ...]:
+        """Heals every lasting fault, also those of a drill that was killed; idempotent.
 
-    def freeze_agent(self, node: str) -> datetime:
-        """SIGSTOP for the node's agent."""
-        ...
-
-    def release(self) -> None:
-        """Ends every lasting fault: thaws what was frozen, lets nodes come back. Idempotent."""
+        Answers which of them had never come to effect (a boundary that nobody reached).
+        """
         ...
 
     def evidence(self) -> Json:
@@ -67,4 +68,16 @@ class Loads(Protocol):
 
     def gets(self, service: str, *, clients: int = 4, pause_s: float = 0.01) -> Load:
         """GETs to an HTTP service through its entry; a GET counts as acknowledged when it answers 200."""
+        ...
+
+
+class Applications(Protocol):
+    """Runs an application as users of a PostgreSQL service write them."""
+
+    def requests(self, service: str) -> Load:
+        """Requests to an application that is started with the load and ended with it.
+
+        Its handler writes through the service's write entry with a pool of connections; a request is
+        acknowledged by 200.
+        """
         ...

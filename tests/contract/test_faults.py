@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from ha_tasks.adapters.clock import SystemClock
 from ha_tasks.embedded.faults import EmbeddedFaults
 from ha_tasks.errors import ServiceUnreachable
 from ha_tasks.model.platform import Instance, Platform, Role, Service, ServiceKind
+from ha_tasks.model.scenario import Deed
 from ha_tasks.ports.faults import Faults
 from tests.fakes.faults import FakeFaults
 from tests.fakes.host import FakeHostAgents
@@ -52,31 +54,45 @@ def faults(request: pytest.FixtureRequest) -> Faults:
     return embedded(sleepers)
 
 
-VERBS: dict[str, Callable[[Faults, str], object]] = {
-    "kill_postmaster": lambda faults, name: faults.kill_postmaster(name),
-    "kill_node": lambda faults, name: faults.kill_node(name),
-    "freeze_agent": lambda faults, name: faults.freeze_agent(name),
-}
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_fault_answers_the_moment_before_it(faults: Faults, verb: str):
+@pytest.mark.parametrize(
+    "deed",
+    [
+        Deed.KILL_POSTMASTER,
+        Deed.KILL_NODE,
+        Deed.KILL_AGENT,
+        Deed.FREEZE_AGENT,
+        Deed.FREEZE_POSTMASTER,
+        Deed.FREEZE_DATABASE,
+        Deed.FREEZE_NODE,
+    ],
+)
+def test_a_fault_of_a_node_answers_the_moment_before_it(faults: Faults, deed: Deed):
     before = SystemClock().now()
-    moment = VERBS[verb](faults, "pg1")
+    moment = faults.inject(deed, "pg1")
 
     assert before <= moment <= SystemClock().now()
+    assert faults.missing(deed) is None
+    assert faults.release() == ()
+
+
+@pytest.mark.parametrize("deed", [Deed.KILL, Deed.HOLD])
+def test_a_fault_of_a_process_answers_the_moment_before_it(faults: Faults, deed: Deed):
+    before = SystemClock().now()
+
+    assert before <= faults.inject(deed, "web1") <= SystemClock().now()
     faults.release()
 
 
-def test_a_killed_process_is_killed_at_once(faults: Faults):
-    before = SystemClock().now()
+def test_a_boundary_that_nobody_reached_is_told_once(faults: Faults):
+    faults.inject(Deed.ARM, "do.promote_candidate.done")
 
-    assert before <= faults.kill_process("web1") <= SystemClock().now()
+    assert faults.release() == ("nobody came to the boundary do.promote_candidate.done",)
+    assert faults.release() == ()
 
 
 def test_what_does_not_run_cannot_be_killed(faults: Faults):
     with pytest.raises(ServiceUnreachable):
-        faults.kill_process("web9")
+        faults.inject(Deed.KILL, "web9")
 
 
 def test_releasing_is_harmless_when_nothing_lasts(faults: Faults):
@@ -93,7 +109,7 @@ def test_descendants_die_with_a_process_and_strangers_do_not(sleepers: SleeperHo
     killed, stranger = sleepers.run("worker", f"sleep 60 & echo $! >'{pid_file}'; wait"), sleepers.run("beat")
     assert wait_until(lambda: pid_file.exists() and bool(pid_file.read_text().strip()), 2)
 
-    embedded(sleepers).kill_process("worker")
+    embedded(sleepers).inject(Deed.KILL, "worker")
 
     assert not alive(killed)
     assert not alive(int(pid_file.read_text()))
@@ -105,7 +121,7 @@ def test_a_pid_that_is_no_longer_of_this_stack_is_left_alone(sleepers: SleeperHo
     sleepers.home.stack.write_text("another-stack\n")
 
     with pytest.raises(ServiceUnreachable):
-        embedded(sleepers).kill_process("worker")
+        embedded(sleepers).inject(Deed.KILL, "worker")
 
     assert alive(pid)
 
@@ -114,7 +130,7 @@ def test_a_killed_node_is_gone_whole_and_its_agent_is_held_until_released(sleepe
     agent, postgres = sleepers.run("agent-pg1"), sleepers.run_postgres("pg1")
     faults = embedded(sleepers)
 
-    faults.kill_node("pg1")
+    faults.inject(Deed.KILL_NODE, "pg1")
     held = (sleepers.home.hold / "agent-pg1").exists()
     faults.release()
 
@@ -127,12 +143,77 @@ def test_a_killed_node_is_gone_whole_and_its_agent_is_held_until_released(sleepe
 def test_a_frozen_agent_thaws_when_released_by_whoever_comes_next(sleepers: SleeperHome):
     agent = sleepers.run("agent-pg1")
 
-    embedded(sleepers).freeze_agent("pg1")
+    embedded(sleepers).inject(Deed.FREEZE_AGENT, "pg1")
     frozen = wait_until(lambda: state_of(agent) == "T", 2)
     embedded(sleepers).release()
 
     assert frozen
     assert wait_until(lambda: state_of(agent) == "S", 2)
+
+
+def test_a_frozen_node_is_frozen_whole(sleepers: SleeperHome):
+    agent, postgres = sleepers.run("agent-pg1"), sleepers.run_postgres("pg1")
+    faults = embedded(sleepers)
+
+    faults.inject(Deed.FREEZE_NODE, "pg1")
+    frozen = wait_until(lambda: {state_of(agent), state_of(postgres)} == {"T"}, 2)
+    faults.release()
+
+    assert frozen
+    assert wait_until(lambda: {state_of(agent), state_of(postgres)} == {"S"}, 2)
+
+
+def test_a_frozen_database_leaves_its_agent_awake(sleepers: SleeperHome):
+    agent, postgres = sleepers.run("agent-pg1"), sleepers.run_postgres("pg1")
+    faults = embedded(sleepers)
+
+    faults.inject(Deed.FREEZE_DATABASE, "pg1")
+    frozen = wait_until(lambda: state_of(postgres) == "T", 2)
+    awake = state_of(agent)
+    faults.release()
+
+    assert frozen
+    assert awake == "S"
+
+
+def test_a_locked_store_takes_no_write_until_it_is_released(sleepers: SleeperHome):
+    with sqlite3.connect(sleepers.home.database) as store:
+        store.execute("CREATE TABLE t (n)")
+    store.close()
+    faults = embedded(sleepers)
+
+    faults.inject(Deed.LOCK_STORE, "")
+    while_locked = written(sleepers.home.database)
+    faults.release()
+
+    assert not while_locked
+    assert written(sleepers.home.database)
+
+
+def test_a_store_that_is_elsewhere_cannot_be_locked_and_that_is_said(sleepers: SleeperHome):
+    said = embedded(sleepers).missing(Deed.LOCK_STORE)
+
+    assert said is not None
+    assert "HA_TASKS__STORE__URL" in said
+
+
+def test_a_boundary_that_somebody_else_armed_is_left_armed(sleepers: SleeperHome):
+    armed = sleepers.home.crash_points / "do.take_out.done"
+    armed.touch()
+
+    assert embedded(sleepers).release() == ()
+    assert armed.exists()
+
+
+def written(database: Path) -> bool:
+    store = sqlite3.connect(database, timeout=0.1)
+    try:
+        store.execute("INSERT INTO t VALUES (1)")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        store.close()
+    return True
 
 
 def state_of(pid: int) -> str:

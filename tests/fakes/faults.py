@@ -9,6 +9,7 @@ from datetime import datetime
 from ha_tasks.errors import ServiceUnreachable
 from ha_tasks.model.load import LoadReport
 from ha_tasks.model.plain import Json
+from ha_tasks.model.scenario import Deed
 from ha_tasks.ports.clock import Clock
 
 
@@ -16,43 +17,42 @@ from ha_tasks.ports.clock import Clock
 class FakeFaults:
     """See ports/faults.py (Faults). ``running`` are the processes and nodes that can be hit.
 
-    ``inject(verb, name)`` is called at each fault, so that a test can let its world suffer it.
+    ``suffer(deed, target)`` is called at each fault, so that a test can let its world suffer it.
+    ``lacking`` are deeds that cannot be done here, each with what it lacks.
     """
 
     clock: Clock
     running: set[str] = field(default_factory=set)
     counted: Json = field(default_factory=dict)
-    inject: Callable[[str, str], None] = lambda verb, name: None
-    injected: list[tuple[str, str]] = field(default_factory=list)
+    suffer: Callable[[Deed, str], None] = lambda deed, target: None
+    lacking: dict[Deed, str] = field(default_factory=dict)
+    injected: list[tuple[Deed, str]] = field(default_factory=list)
     lasting: set[str] = field(default_factory=set)
+    armed: set[str] = field(default_factory=set)
 
-    def kill_process(self, name: str) -> datetime:
-        return self._hit("kill_process", name)
+    def missing(self, deed: Deed) -> str | None:
+        return self.lacking.get(deed)
 
-    def kill_postmaster(self, node: str) -> datetime:
-        return self._hit("kill_postmaster", node)
+    def inject(self, deed: Deed, target: str) -> datetime:
+        if deed is Deed.ARM:
+            self.armed.add(target)
+        elif target not in self.running:
+            raise ServiceUnreachable(f"{target} does not run")
+        elif deed not in (Deed.KILL, Deed.KILL_POSTMASTER):
+            self.lasting.add(target)
+        moment = self.clock.now()
+        self.injected.append((deed, target))
+        self.suffer(deed, target)
+        return moment
 
-    def kill_node(self, node: str) -> datetime:
-        self.lasting.add(node)
-        return self._hit("kill_node", node)
-
-    def freeze_agent(self, node: str) -> datetime:
-        self.lasting.add(node)
-        return self._hit("freeze_agent", node)
-
-    def release(self) -> None:
+    def release(self) -> tuple[str, ...]:
+        unreached = tuple(f"nobody came to the boundary {name}" for name in sorted(self.armed))
+        self.armed.clear()
         self.lasting.clear()
+        return unreached
 
     def evidence(self) -> Json:
         return dict(self.counted)
-
-    def _hit(self, verb: str, name: str) -> datetime:
-        if name not in self.running:
-            raise ServiceUnreachable(f"{name} does not run")
-        moment = self.clock.now()
-        self.injected.append((verb, name))
-        self.inject(verb, name)
-        return moment
 
 
 @dataclass
@@ -83,4 +83,14 @@ class FakeLoads:
         return self.load
 
     def gets(self, service: str, *, clients: int = 4, pause_s: float = 0.01) -> FakeLoad:
+        return self.load
+
+
+@dataclass
+class FakeApplications:
+    """See ports/faults.py (Applications): the same load for everybody."""
+
+    load: FakeLoad
+
+    def requests(self, service: str) -> FakeLoad:
         return self.load

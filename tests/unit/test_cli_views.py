@@ -517,6 +517,8 @@ def test_a_drill_is_shown_with_what_was_measured_and_promised():
         "steps": [{"action": "open_epoch", "state": "done", "seconds": 0.01}],
         "incident": 4,
         "acknowledged_cooldowns": ["cool-down of postgres-failover"],
+        "application": {"requests": 90, "failed": 2, "longest_gap_s": 2.3},
+        "left": ["pg1 does not answer"],
     }
 
     shown = text(drill.lines(report))
@@ -525,6 +527,8 @@ def test_a_drill_is_shown_with_what_was_measured_and_promised():
     assert "outage 2.1 s (objective 30 s)" in shown
     assert "detected T+1.2 s, decided T+1.3 s, acted T+2.0 s, verified T+-" in shown
     assert "acknowledged 700, failed 3, could not be read back, stale 0" in shown
+    assert "the application: 90 requests, 2 failed, longest gap 2.3 s" in shown
+    assert "left behind: pg1 does not answer" in shown
     assert "acknowledged before: cool-down of postgres-failover" in shown
 
 
