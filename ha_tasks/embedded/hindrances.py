@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -23,6 +22,8 @@ HELD_WITHIN_S = 10.0
 STATEMENT_TIMEOUT_S = 60.0
 """Of the session with the long query, so that it outlives the drill's failover."""
 LOCK_TIMEOUT_S = 5.0
+ARRIVES_WITHIN_S = 0.3
+"""By then some of the WAL of a steady load has come to a standby."""
 TABLE = "ha_drill_held"
 
 
@@ -102,7 +103,12 @@ class Hindrances:
 
     def _pulse(self, node: str) -> None:
         while not self._ended.is_set():
-            self._signals.pulse(lambda: self._signals.receivers(node), AWAKE_S, ASLEEP_S)
+            wake = self._signals.freeze_receiver(node)
+            try:
+                self._ended.wait(ASLEEP_S)
+            finally:
+                wake()
+            self._ended.wait(AWAKE_S)
 
     def _sees(self, reader: Session, deadline: Deadline) -> bool:
         found = reader.query(f"SELECT to_regclass('{TABLE}') IS NOT NULL", within=deadline)
@@ -112,7 +118,7 @@ class Hindrances:
         """Rows die and are vacuumed away that the reader still sees; then WAL arrives and is not replayed."""
         self._at(entry, deadline, f"UPDATE {TABLE} SET n = n + 1", f"VACUUM {TABLE}")  # noqa: S608 - ours
         before = self._position(address, deadline)
-        time.sleep(0.3)
+        self._clock.pause(ARRIVES_WITHIN_S)
         after = self._position(address, deadline)
         return before[0] == after[0] and after[0] != after[1]
 

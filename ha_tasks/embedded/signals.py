@@ -98,14 +98,16 @@ class Signals:
         self.freeze_database(node)
         return moment
 
-    def pulse(self, pids: Callable[[], Iterable[int]], awake_s: float, asleep_s: float) -> None:
-        """Freezes those processes once and wakes them again, then leaves them some time to run."""
-        frozen = list(pids())
-        self._freeze(frozen)
-        time.sleep(asleep_s)
-        for pid in frozen:
-            self._thaw(pid)
-        time.sleep(awake_s)
+    def freeze_receiver(self, node: str) -> Callable[[], None]:
+        """What wakes it again. Without effect where none runs."""
+        pids = self.receivers(node)
+        self._freeze(pids)
+
+        def wake() -> None:
+            for pid in pids:
+                self._thaw(pid)
+
+        return wake
 
     def receivers(self, node: str) -> set[int]:
         """The node's walreceiver, by its title."""
@@ -146,10 +148,15 @@ class Signals:
         raise ServiceUnreachable(f"no process {name} runs in the stack of {self._home.root}")
 
     def _is_ours(self, pid: int) -> bool:
-        """A pid may have been used again: ours bear the stack's mark."""
+        """A pid may have been used again: ours bear the stack's mark, or work in its home.
+
+        Valkey writes its title over its environment, so there is no mark to find.
+        """
         mark = f"HA_TASKS_STACK={self._home.stack.read_text().strip()}".encode()
         try:
-            return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                return True
+            return Path(f"/proc/{pid}/cwd").readlink().is_relative_to(self._home.root)
         except OSError:
             return False
 
