@@ -38,8 +38,10 @@ logfile = {log}
 class PgbouncerServer:
     """``upstream``: port to which its database ``app`` leads; ``users``: name -> password of clients."""
 
-    def __init__(self, home: Path, *, upstream: int, users: Mapping[str, str]) -> None:
-        self.port = free_port()
+    def __init__(
+        self, home: Path, *, upstream: int, users: Mapping[str, str], port: int | None = None
+    ) -> None:
+        self.port = port or free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._home, self._way = home, choose(os.geteuid())
         self._log = home / "pgbouncer.log"
@@ -99,9 +101,11 @@ class PgbouncerServer:
 
 
 @contextmanager
-def pgbouncer(home: Path, *, upstream: int, users: Mapping[str, str]) -> Iterator[PgbouncerServer]:
+def pgbouncer(
+    home: Path, *, upstream: int, users: Mapping[str, str], port: int | None = None
+) -> Iterator[PgbouncerServer]:
     """Running, and gone afterwards."""
-    server = PgbouncerServer(home, upstream=upstream, users=users)
+    server = PgbouncerServer(home, upstream=upstream, users=users, port=port)
     server.start()
     try:
         yield server

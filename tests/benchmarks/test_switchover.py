@@ -1,0 +1,94 @@
+"""Switchovers back and forth under load: what clients notice, through the balancer and through pgbouncer.
+
+``HA_TASKS_BENCH_SWITCHOVERS=4 make bench`` for a quick look.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from ha_tasks.model.load import Ack, LoadReport, lost, stale
+from tests.acceptance.stack import Stack
+from tests.acceptance.writers import application, writing
+from tests.benchmarks.machine import machine
+from tests.pgbouncer_server import ADMIN, ADMIN_PASSWORD, pgbouncer
+from tests.servers import free_port
+
+SWITCHOVERS = int(os.environ.get("HA_TASKS_BENCH_SWITCHOVERS", "20"))
+AT_MOST_MEDIAN_S = 1.5
+
+
+def pause_s(acks: tuple[Ack, ...]) -> float:
+    """Longest time between two acknowledgements, of whichever writer."""
+    moments = sorted(a.acked_at for a in acks)
+    return max((b - a).total_seconds() for a, b in zip(moments, moments[1:], strict=False))
+
+
+def switched(stack: Stack, entry: str | None = None) -> LoadReport:
+    """One switchover under four writers, each of which writes every 20 ms."""
+    with writing(stack, entry) as written:
+        done = stack.result("switchover", "db", "--yes")
+        assert done["success"], done
+    return written.report
+
+
+def measured(name: str, stack: Stack, entry: str | None = None) -> list[LoadReport]:
+    reports = [switched(stack, entry) for _ in range(SWITCHOVERS)]
+    pauses = [pause_s(report.acks) for report in reports]
+    failed = [len(report.misses) for report in reports]
+    print(
+        f"\n{len(reports)} switchovers back and forth, 4 writers {name}: no write for "
+        f"{median(pauses):.2f} s median, {min(pauses):.2f} to {max(pauses):.2f}; "
+        f"{sum(len(r.acks) for r in reports)} acknowledged, {sum(lost(r) or 0 for r in reports)} lost, "
+        f"{sum(stale(r.acks) for r in reports)} stale, {sum(failed)} failed "
+        f"({median(failed):.0f} a switchover)   [{machine()}]"
+    )
+    assert [lost(r) for r in reports] == [0] * len(reports)
+    assert [stale(r.acks) for r in reports] == [0] * len(reports)
+    assert median(pauses) <= AT_MOST_MEDIAN_S
+    return reports
+
+
+@contextmanager
+def running(home: Path, **overrides: str) -> Iterator[Stack]:
+    stack = Stack(home, overrides)
+    stack.start()
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.mark.full
+def test_what_a_switchover_costs_behind_the_balancer(tmp_path: Path) -> None:
+    with running(tmp_path / "home") as stack:
+        measured("through the balancer", stack)
+
+
+@pytest.mark.full
+@pytest.mark.needs("pgbouncer")
+def test_what_a_switchover_costs_behind_pgbouncer(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    port = free_port()
+    pooler = {
+        "HA_TASKS__SERVICES__DB__POOLER__ADDRESSES": f'["127.0.0.1:{port}"]',
+        "HA_TASKS__SERVICES__DB__POOLER__USER": ADMIN,
+        "HA_TASKS__SERVICES__DB__POOLER__DATABASE": "app",
+        "HA_TASKS__SERVICES__DB__POOLER__PASSWORD": '{ env = "POOLER_OF_THIS_TEST" }',
+        "POOLER_OF_THIS_TEST": ADMIN_PASSWORD,
+    }
+    with running(tmp_path / "home", **pooler) as stack:
+        door, login = application(stack)
+        assert isinstance(login.password, str)
+        users = {login.user: login.password}
+        upstream = int(door.rpartition(":")[2])
+        with pgbouncer(tmp_path / "pgbouncer", upstream=upstream, users=users, port=port) as server:
+            reports = measured("through pgbouncer", stack, server.address)
+
+    assert [len(report.misses) for report in reports] == [0] * len(reports)
