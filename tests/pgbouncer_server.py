@@ -29,6 +29,7 @@ auth_type = scram-sha-256
 auth_file = {users}
 admin_users = {admin}
 pool_mode = transaction
+ignore_startup_parameters = options
 default_pool_size = 20
 server_login_retry = 0.2
 logfile = {log}

@@ -38,6 +38,7 @@ class WriteLoad:
         writers: int,
         pause_s: float,
         settle_timeout_s: float = SETTLE_TIMEOUT_S,
+        write_timeout_s: float = WRITE_TIMEOUT_S,
     ) -> None:
         self.table = f"ha_load_{uuid4().hex[:12]}"
         self._entry = entry
@@ -45,7 +46,10 @@ class WriteLoad:
         self._clock = clock
         self._settle_timeout_s = settle_timeout_s
         self._writers = [
-            _Writer(number, self.table, entry=entry, login=login, clock=clock) for number in range(writers)
+            _Writer(
+                number, self.table, entry=entry, login=login, clock=clock, write_timeout_s=write_timeout_s
+            )
+            for number in range(writers)
         ]
         self._load = SteadyLoad(self._writers, clock, pause_s=pause_s)
 
@@ -101,7 +105,10 @@ class WriteLoad:
 class _Writer:
     """One writer with its own connection, which it makes anew at once when it is lost."""
 
-    def __init__(self, number: int, table: str, *, entry: str, login: Login, clock: Clock) -> None:
+    def __init__(
+        self, number: int, table: str, *, entry: str, login: Login, clock: Clock, write_timeout_s: float
+    ) -> None:
+        self._write_timeout_s = write_timeout_s
         self._number = number
         self._entry = entry
         self._login = login
@@ -117,7 +124,7 @@ class _Writer:
         """Writes a row. A commit that no standby has is no acknowledgement, though the server says OK."""
         session = self._connected()
         try:
-            within = Deadline(self._clock, WRITE_TIMEOUT_S)
+            within = Deadline(self._clock, self._write_timeout_s)
             rows = session.query(self._sql, str(self._number), str(seq), within=within)
         except SessionFailed:
             self.close()

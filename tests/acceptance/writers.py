@@ -41,10 +41,20 @@ def application(stack: Stack) -> tuple[str, Login]:
 
 
 @contextmanager
-def writing(stack: Stack, entry: str | None = None, *, pause_s: float = 0.02) -> Iterator[Written]:
-    """Four writers that write all the while; ``entry``: another way in than the balancer's."""
+def writing(stack: Stack, entry: str | None = None, *, patience_s: float = 1.0) -> Iterator[Written]:
+    """Four writers that write all the while; ``entry``: another way in than the balancer's.
+
+    ``patience_s``: how long each waits for an answer before it counts as failed.
+    """
     door, login = application(stack)
-    load = WriteLoad(entry=entry or door, login=login, clock=SYSTEM_CLOCK, writers=4, pause_s=pause_s)
+    load = WriteLoad(
+        entry=entry or door,
+        login=login,
+        clock=SYSTEM_CLOCK,
+        writers=4,
+        pause_s=0.02,
+        write_timeout_s=patience_s,
+    )
     written = Written(load)
     load.start()
     try:
