@@ -25,6 +25,7 @@ from ha_tasks.workflows.cluster_moves import (
     unblock,
     writes_are_taken,
 )
+from ha_tasks.workflows.held_clients import let_go
 from ha_tasks.workflows.resuming import Resumer
 
 HEARTBEAT_S = 1.0
@@ -122,6 +123,12 @@ class Reconciler:
             self._follow(cluster, node)
         if cluster.state is ClusterState.BLOCKED and self._is_whole(service, cluster):
             unblock(self._tools, cluster)
+        self._let_go(service, cluster)
+
+    def _let_go(self, service: Service, cluster: Cluster) -> None:
+        """Clients of poolers, once their writes have somewhere to go."""
+        if cluster.state is ClusterState.STEADY:
+            let_go(self._tools, self._journal, service)
 
     def _is_whole(self, service: Service, cluster: Cluster) -> bool:
         taken = writes_are_taken(self._tools, service, cluster, within_s=0.0)

@@ -10,7 +10,7 @@ import pytest
 from ha_tasks.bootstrap.actions import POSTGRES
 from ha_tasks.disaster_recovery.playbooks import load_playbooks
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
-from ha_tasks.errors import AgentUnreachable, PassingFailure, Refused
+from ha_tasks.errors import AgentUnreachable, PassingFailure, PoolerUnreachable, Refused
 from ha_tasks.model.cluster import ClusterState, sync_set_of
 from ha_tasks.model.incident import IncidentKind
 from ha_tasks.model.platform import PoolerSettings
@@ -252,6 +252,42 @@ def test_a_failover_has_the_poolers_reconnect_and_does_not_depend_on_them():
 
         assert run.state is RunState.SUCCEEDED, run.error
         assert run.outputs["route_writes"]["pooler"] == said
+
+
+def test_clients_that_an_ended_run_left_held_are_let_go_and_those_that_others_hold_are_not():
+    pooler = FakePooler()
+    world = Planned(pooler)
+    service = world.platform.services["db"]
+    pooler.paused = True  # by somebody else: no run of ours ever held anybody
+    reconciler(world).clusters()
+    by_others = pooler.paused
+    pooler.paused = False
+
+    def away(service):
+        raise PoolerUnreachable("pgbouncer does not answer")
+
+    resume, pooler.resume = pooler.resume, away
+    run = world.switch("pg2")
+    world.store.clusters.advance(
+        "db",
+        world.cluster.epoch,
+        world.clock.now(),
+        new_epoch=False,
+        primary="pg2",
+        state=ClusterState.STEADY,
+        sets=(sync_set_of(["pg3"]),),
+        unfinished=(),
+    )
+    held, pooler.resume = pooler.paused, resume
+    reconciler(world).clusters()
+    let_go = not pooler.paused
+    pooler.paused = True  # long after it, by somebody else again
+    world.clock.advance(3600)
+    reconciler(world).clusters()
+
+    assert by_others
+    assert run.state is RunState.COMPENSATION_FAILED
+    assert (held, let_go, pooler.is_paused(service)) == (True, True, True)
 
 
 BOUNDARIES = [
