@@ -96,7 +96,7 @@ def command(
     about = service_of(system.platform, service)
     must_be_ours(about)
     accepts = acceptance_of(about, accepted_bytes, off)
-    verdicts = _judged(system, about)
+    verdicts = judged(system, about)
     if wanted is None:
         wanted = _announced(session, system, about, verdicts, ask=ask)
     begun = _begun(session, system, about, verdicts, wanted, accepts=accepts)
@@ -166,7 +166,7 @@ def _begun(
         wanted = _agreed_anew(session, wanted, found.others[0])
         if wanted is None:
             return None
-        verdicts = _judged(system, service)
+        verdicts = judged(system, service)
 
 
 def _agreed_anew(session: Session, wanted: str, now: Plan) -> str | None:
@@ -229,7 +229,7 @@ def _recovered(
     return content, None
 
 
-def _judged(system: System, service: Service) -> tuple[Verdict, ...]:
+def judged(system: System, service: Service) -> tuple[Verdict, ...]:
     """Looks until nothing is in doubt, or for five seconds."""
     ends = system.clock.monotonic() + JUDGE_WITHIN_S
     while True:

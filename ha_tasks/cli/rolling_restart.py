@@ -10,10 +10,10 @@ import click
 
 from ha_tasks.cli.lines import BAD, GOOD, HEAD, WARN, Line, columns, show
 from ha_tasks.cli.numbers import seconds
-from ha_tasks.cli.recover import on_terminal
+from ha_tasks.cli.recover import judged, on_terminal
 from ha_tasks.cli.runs import brief
 from ha_tasks.cli.session import Session, pass_session, person, with_home, with_json
-from ha_tasks.cli.switchover import carried_out, cluster_of, judged, outcome, postgres_service, proposed
+from ha_tasks.cli.switchover import carried_out, cluster_of, outcome, postgres_service, proposed
 from ha_tasks.errors import Refused, UsageError
 from ha_tasks.model.incident import IncidentKind
 from ha_tasks.model.led_by_others import must_be_ours

@@ -16,7 +16,7 @@ from ha_tasks.cli.numbers import seconds
 from ha_tasks.cli.plan import service_of, shown
 from ha_tasks.cli.plan_view import lines as plan_lines
 from ha_tasks.cli.plan_view import short
-from ha_tasks.cli.recover import on_terminal, watched
+from ha_tasks.cli.recover import judged, on_terminal, watched
 from ha_tasks.cli.runs import brief
 from ha_tasks.cli.session import Session, pass_session, person, with_home, with_json
 from ha_tasks.errors import ActionFailed, DeadlineExceeded, Refused, UsageError
@@ -108,12 +108,6 @@ def postgres_service(system: System, name: str) -> Service:
     if service.kind is not ServiceKind.POSTGRES:
         raise UsageError(f"{name} is of kind {service.kind}; only a PostgreSQL service has a primary")
     return service
-
-
-def judged(system: System, service: Service) -> tuple[Verdict, ...]:
-    """One look of this process's own, beside what the observers have seen."""
-    system.detection.look([service])
-    return system.detection.judge([service])
 
 
 def carried_out(
