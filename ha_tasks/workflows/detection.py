@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from ha_tasks.failover.health_monitor import HealthMonitor
 from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.model.cluster import Cluster, ClusterState
+from ha_tasks.model.evidence import Remedy
 from ha_tasks.model.health import ServiceHealth, ServiceState, instance_score, service_health
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, failures, incident_key
 from ha_tasks.model.led_by_others import is_ours, observed_primary
@@ -375,8 +376,10 @@ def _key(incident: Incident) -> str:
 
 
 def _scored(verdict: Verdict, service: Service, outcomes: Sequence[ProbeOutcome], now: datetime) -> Verdict:
+    """Reads that are answered do not make up for writes that hang."""
     mine = [o for o in outcomes if o.target == verdict.target]
-    return replace(verdict, score=instance_score(service, mine, now))
+    hangs = verdict.remedy is not Remedy.NONE
+    return replace(verdict, score=0.0 if hangs else instance_score(service, mine, now))
 
 
 def nobody_serves(service: Service, verdicts: Sequence[Verdict]) -> bool:
@@ -394,7 +397,7 @@ def ledger_entry(
     """
     if not serving or any(v.state is VerdictState.BLIND for v in serving):
         return ServiceState.UNKNOWN, None
-    confirmed = all(v.state is VerdictState.FAILED for v in serving)
+    confirmed = all(v.state is VerdictState.FAILED or v.remedy is Remedy.CHANGE_SET for v in serving)
     if health.state is ServiceState.UNAVAILABLE and not confirmed:
         return None
     return health.state, health.score

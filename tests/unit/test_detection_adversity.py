@@ -170,3 +170,20 @@ def test_silence_of_everybody_is_the_observers_own_network():
     standbys = [outcome(node, 5, OutcomeKind.TIMEOUT) for node in ("pg2", "pg3")]
 
     assert judge_primary(by_vantage, standbys, quorum=2).kind is EvidenceKind.NONE
+
+
+@pytest.mark.parametrize(("wait", "fails_over"), [("sync", False), ("wal", True)])
+def test_commits_that_hang_count_as_down_and_only_a_dead_disk_is_failed_over(wait, fails_over):
+    """Reads are answered all the time. What nobody acknowledges is mended by another set, no promotion."""
+    world = World(database())
+    world.cluster()
+    world.health.facts["pg1"] = {"in_recovery": False, "lsn": 7, "waits": {wait: "17@t"}, **HERE}
+    world.health.facts["pg2"] = world.health.facts["pg3"] = following()
+    world.rounds(19)
+    assert world.store.ledger.scores()["db"][0] == 1.0
+    world.rounds(4)
+
+    runs = [r.plan.playbook for r in world.store.journal.recent()]
+    assert world.store.ledger.scores()["db"][0] == 0.0
+    assert runs == (["postgres-failover"] if fails_over else [])
+    assert [i.kind for i in world.incidents] == ([IncidentKind.PRIMARY_DOWN] if fails_over else [])
