@@ -13,13 +13,14 @@ from ha_tasks.failover.health_monitor import HealthMonitor
 from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.model.cluster import Cluster, ClusterState
 from ha_tasks.model.evidence import Remedy
-from ha_tasks.model.health import ServiceHealth, ServiceState, instance_score, service_health
+from ha_tasks.model.health import ServiceState, instance_score, service_health
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, failures, incident_key
 from ha_tasks.model.led_by_others import is_ours, observed_primary
 from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.playbook import Acceptance, Plan
 from ha_tasks.model.probe import ProbeOutcome, Target
 from ha_tasks.model.run import Run
+from ha_tasks.model.serving import ledger_entry, nobody_serves
 from ha_tasks.model.sync_change import looks_at, members_of, unheard
 from ha_tasks.model.verdict import Verdict, VerdictState, half_failed_over, left_out
 from ha_tasks.names import Counter, Histogram
@@ -380,24 +381,3 @@ def _scored(verdict: Verdict, service: Service, outcomes: Sequence[ProbeOutcome]
     mine = [o for o in outcomes if o.target == verdict.target]
     hangs = verdict.remedy is not Remedy.NONE
     return replace(verdict, score=0.0 if hangs else instance_score(service, mine, now))
-
-
-def nobody_serves(service: Service, verdicts: Sequence[Verdict]) -> bool:
-    """A database that others lead, of which every node was seen and none has taken writes lately. Pure."""
-    seen = [v for v in verdicts if v.state is not VerdictState.BLIND]
-    return service.kind is ServiceKind.POSTGRES and len(seen) == len(service.instances)
-
-
-def ledger_entry(
-    health: ServiceHealth, serving: Sequence[Verdict]
-) -> tuple[ServiceState, float | None] | None:
-    """What the availability ledger is told; None: nothing, the failure is not confirmed yet. Pure.
-
-    ``serving``: verdicts on those that get the traffic. Too few vantages on any of them is unknown time.
-    """
-    if not serving or any(v.state is VerdictState.BLIND for v in serving):
-        return ServiceState.UNKNOWN, None
-    confirmed = all(v.state is VerdictState.FAILED or v.remedy is Remedy.CHANGE_SET for v in serving)
-    if health.state is ServiceState.UNAVAILABLE and not confirmed:
-        return None
-    return health.state, health.score

@@ -16,10 +16,11 @@ from ha_tasks.model.incident import IncidentKind, IncidentState
 from ha_tasks.model.probe import OutcomeKind, Target
 from ha_tasks.model.revision import UNREVISED
 from ha_tasks.model.run import RunState
+from ha_tasks.model.serving import ledger_entry
 from ha_tasks.model.verdict import Verdict, VerdictState
 from ha_tasks.recovery.failure_detector import DetectorSettings, FailureDetector
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
-from ha_tasks.workflows.detection import Detection, ledger_entry
+from ha_tasks.workflows.detection import Detection
 from ha_tasks.workflows.guard_facts import GuardFactsGatherer
 from ha_tasks.workflows.recovery import DetectAndRecover, IncidentFollower
 from ha_tasks.workflows.starting import RunStarter
