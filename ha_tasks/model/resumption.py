@@ -26,6 +26,31 @@ class Answer:
     runs: bool
     lsn: int | None = None
     upstream: str | None = None
+    """Node that it follows, or followed before it was told to follow nobody."""
+    follows: str | None = None
+    """Node that it is told to follow now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """As what a stopped node is started; ``upstream`` None: as a primary with that setting."""
+
+    upstream: str | None = None
+    sync_setting: str = ""
+
+
+def start_of(cluster: Cluster, node: str, answer: Answer) -> Start | None:
+    """None for a node that must not be started by what is known: it is rejoined later."""
+    if cluster.state is ClusterState.BLOCKED and not cluster.unfinished:
+        return Start(upstream=cluster.primary) if answer.word.promotion_begun is None else None
+    if not cluster.unfinished:
+        return None
+    latest = cluster.unfinished[-1]
+    if node == latest.candidate and answer.word.promotion_begun == latest.epoch:
+        beyond = (answer.word.on_disk or 0) > latest.timeline
+        return Start(sync_setting=latest.sync_set.setting()) if beyond else None
+    follows = node in latest.sync_set.members and answer.follows == latest.candidate
+    return Start(upstream=latest.candidate) if follows else None
 
 
 def way_on(cluster: Cluster, answers: Mapping[str, Answer]) -> Way:

@@ -6,7 +6,7 @@ until then the incident's story says whom it waits for, and what a person can do
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -15,13 +15,15 @@ from ha_tasks.errors import HaTasksError
 from ha_tasks.model.cluster import Cluster, ClusterState
 from ha_tasks.model.failover import Word
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState
-from ha_tasks.model.resumption import Answer, Way, awaited, way_on
+from ha_tasks.model.resumption import Answer, Way, awaited, start_of, way_on
 from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
 from ha_tasks.ports.repositories import Incidents, Journal
 from ha_tasks.workflows.cluster_moves import PostgresTools, block, without_the_innocent, word_of
 
 AGAIN_AFTER = timedelta(seconds=10)
 """Between the end of a failover that was refused and the next: what it undid needs a moment to be seen."""
+
+START_S = 15.0
 
 
 class Resumer:
@@ -47,6 +49,7 @@ class Resumer:
         way = way_on(cluster, answers)
         if way is Way.BACK:
             return self._back(cluster)
+        self._wake(cluster, answers)
         self._tell(cluster, way, awaited(cluster, answers))
         return cluster
 
@@ -60,6 +63,24 @@ class Resumer:
                 self._tools.agents.revoke(entry.candidate, by, timeout_s=3.0)
         left = without_the_innocent(self._tools, taken)
         return left if left.unfinished else block(self._tools, left)
+
+    def _wake(self, cluster: Cluster, answers: Mapping[str, Answer]) -> None:
+        """Whoever answers and is stopped is started as what it was: a stopped node confirms nothing.
+
+        Blocked, no branch exists, so members follow the recorded primary, be it dead. Failing, a candidate
+        that was promoted is started as the possible primary that it counts as, and who followed it with it.
+        """
+        stopped = [node for node, a in answers.items() if not a.runs and node != cluster.primary]
+        for node in stopped:
+            order = start_of(cluster, node, answers[node])
+            if order is None:
+                continue
+            by = Authority(epoch=cluster.epoch, fence=self._journal.next_fence(self._tools.clock.now()))
+            with suppress(HaTasksError):  # looked at again in a second
+                if order.upstream is None:
+                    self._tools.agents.start_primary(node, order.sync_setting, by, timeout_s=START_S)
+                else:
+                    self._tools.agents.start_standby(node, order.upstream, by, timeout_s=START_S)
 
     def _tell(self, cluster: Cluster, way: Way, silent: list[str]) -> None:
         """The escalated incident of the failover waits for its turn again, or says whom it waits for."""
@@ -120,7 +141,13 @@ def asked(tools: PostgresTools, nodes: Iterable[str]) -> dict[str, Answer]:
 def _answer(status: NodeStatus) -> Answer:
     word: Word = word_of(status)
     runs = status.postmaster is Postmaster.RUNNING
-    return Answer(word=word, runs=runs, lsn=status.lsn, upstream=status.upstream or status.left)
+    return Answer(
+        word=word,
+        runs=runs,
+        lsn=status.lsn,
+        upstream=status.upstream or status.left,
+        follows=status.upstream,
+    )
 
 
 def _waits(cluster: Cluster, silent: list[str]) -> str:

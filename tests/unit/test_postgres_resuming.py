@@ -60,6 +60,33 @@ def test_a_refused_failover_is_tried_again_once_who_was_missing_answers():
     assert world.writable() == [world.cluster.primary] != ["pg1"]
 
 
+def test_a_standby_whose_host_is_back_is_started_so_that_it_can_confirm():
+    """Only agents start PostgreSQL, and a rejoin needs a primary: nobody else would."""
+    world, incident = refused()
+    world.toy.nodes["pg3"].agent = True
+
+    for _ in range(2):
+        looked(world)
+
+    assert state_of(world, incident) is IncidentState.OPEN
+    assert world.recover().state is RunState.SUCCEEDED
+
+
+def test_a_promoted_candidate_whose_host_is_back_is_started_as_what_it_was():
+    world = World()
+    half_done(world, CANDIDATE)
+    world.kill("pg1", agent=True)
+    pg2 = world.toy.nodes["pg2"]
+    pg2.running, pg2.primary, pg2.promotion_begun, pg2.timeline = False, True, 2, 2
+    world.toy.nodes["pg3"].running, world.toy.nodes["pg3"].upstream = False, "pg2"
+
+    looked(world)
+    assert (pg2.running, world.toy.nodes["pg3"].running) == (True, True)
+
+    assert world.recover().state is RunState.SUCCEEDED
+    assert world.writable() == ["pg2"]
+
+
 def test_not_at_once_because_what_was_undone_needs_a_moment():
     world, incident = refused()
     world.toy.nodes["pg3"].agent = world.toy.nodes["pg3"].running = True

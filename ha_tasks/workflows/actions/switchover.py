@@ -158,6 +158,7 @@ class ChooseSuccessor(ChooseCandidate):
             self._tools.clock.now(),
             new_epoch=False,
             unfinished=(*cluster.unfinished, entry),
+            under=ctx.warrant,
         )
         return {**self._output(entry), "at": f"{received.timeline}:{format_lsn(received.lsn)}"}
 

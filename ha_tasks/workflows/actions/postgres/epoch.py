@@ -46,6 +46,7 @@ class OpenEpoch(PostgresAction):
             self._tools.clock.now(),
             new_epoch=True,
             state=ClusterState.FAILING,
+            under=ctx.warrant,
         )
         return self._output(cluster)
 
@@ -89,5 +90,6 @@ class CommitPrimary(PostgresAction):
             state=ClusterState.STEADY,
             sets=(new_set,),
             unfinished=(),
+            under=ctx.warrant,
         )
         return {"primary": chosen["candidate"], "epoch": cluster.epoch, "set": new_set.setting()}

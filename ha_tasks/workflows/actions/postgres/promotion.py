@@ -49,6 +49,7 @@ class ChooseCandidate(PostgresAction):
             self._tools.clock.now(),
             new_epoch=False,
             unfinished=(*cluster.unfinished, entry),
+            under=ctx.warrant,
         )
         return {**self._output(entry), "at": f"{chosen.timeline}:{format_lsn(chosen.lsn)}"}
 
@@ -65,7 +66,12 @@ class ChooseCandidate(PostgresAction):
                 raise VerificationFailed(f"{entry.candidate} may have been promoted; nothing is undone")
         left = tuple(u for u in cluster.unfinished if u not in mine)
         self._tools.clusters.advance(
-            cluster.name, cluster.epoch, self._tools.clock.now(), new_epoch=False, unfinished=left
+            cluster.name,
+            cluster.epoch,
+            self._tools.clock.now(),
+            new_epoch=False,
+            unfinished=left,
+            under=ctx.warrant,
         )
 
     @staticmethod
