@@ -117,3 +117,10 @@ def incident_key(service: str, instance: str, kind: IncidentKind) -> str:
     if kind is IncidentKind.PRIMARY_DOWN:
         return f"{service}/{kind}"
     return f"{service}/{instance}/{kind}"
+
+
+def way_back(incident: Incident, primary: str | None) -> str:
+    """How a person has the former primary lead again. It is never done by itself: it may fail again."""
+    if incident.kind is not IncidentKind.PRIMARY_DOWN or primary in (None, incident.instance):
+        return ""
+    return f"; going back is up to you: ha-tasks switchover {incident.service} --to {incident.instance}"

@@ -14,7 +14,7 @@ from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.model.cluster import Cluster, ClusterState
 from ha_tasks.model.evidence import Remedy
 from ha_tasks.model.health import ServiceState, instance_score, service_health
-from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, failures, incident_key
+from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, failures, incident_key, way_back
 from ha_tasks.model.led_by_others import is_ours, observed_primary
 from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.playbook import Acceptance, Plan
@@ -293,7 +293,7 @@ class Detection:
     def _close_one(self, incident: Incident, service: Service, *, target_ok: bool, whole: bool) -> None:
         now = self._clock.now()
         if incident.state is IncidentState.MITIGATED and whole and self._redundant(service):
-            text = "redundancy is back"
+            text = f"redundancy is back{way_back(incident, self.primary_of(service))}"
             self._incidents.move(incident.id, IncidentState.RESOLVED, now, self._actor, text)
         elif incident.state in WAITING and target_ok:
             text = "healthy again before anything was done"

@@ -22,6 +22,7 @@ from ha_tasks.recovery.failure_detector import DetectorSettings, FailureDetector
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
 from ha_tasks.workflows.detection import Detection
 from ha_tasks.workflows.guard_facts import GuardFactsGatherer
+from ha_tasks.workflows.planned_work import Ordered, PlannedWork
 from ha_tasks.workflows.recovery import DetectAndRecover, IncidentFollower
 from ha_tasks.workflows.starting import RunStarter
 from tests.fakes.action import FakeAction
@@ -189,6 +190,40 @@ def test_a_dead_instance_becomes_one_incident_and_one_run():
     assert world.broker.messages[0].task == "ha.step.take_out"
 
 
+def test_what_planned_work_stops_has_not_failed_until_that_work_has_ended():
+    world = World(web())
+    world.rounds(3)
+    work = PlannedWork(
+        planner=RecoveryPlanner(world.platform, load_playbooks(())),
+        guards=GuardFactsGatherer(
+            platform=world.platform, sources=world.store, clock=world.clock, standing=world.standing
+        ),
+        orchestrator=world.orchestrator,
+        incidents=world.store.incidents,
+        journal=world.store.journal,
+        ledger=world.store.ledger,
+        clock=world.clock,
+    )
+    verdicts = world.detection.judge([world.platform.services["web"]])
+    ordered = Ordered(
+        kind=IncidentKind.INSTANCE_DOWN,
+        service="web",
+        instance="web1",
+        requested_by="ops",
+        reason="a new disk",
+        key="k",
+    )
+    run = work.begin(ordered, verdicts)
+    world.health.kinds["web1"] = REFUSED
+    world.rounds(6)
+    meanwhile = world.incidents
+    world.store.journal.call_off(run.id, "over", world.clock.now(), "ops")
+    world.rounds(6)
+
+    assert meanwhile == ()
+    assert [i.instance for i in world.incidents] == ["web1"]
+
+
 def test_by_a_store_that_is_held_nothing_is_started_and_the_incident_says_why():
     world = World(web())
     world.health.kinds["web1"] = REFUSED
@@ -331,6 +366,8 @@ def test_after_a_failover_the_incident_is_mitigated_until_redundancy_is_back():
     )
     world.rounds(1)
     assert world.store.incidents.get(incident.id).state is IncidentState.RESOLVED
+    said = [entry.text for entry in world.store.incidents.timeline(incident.id)]
+    assert said[-1].endswith("going back is up to you: ha-tasks switchover db --to pg1")
 
 
 def test_a_new_primary_that_fails_before_redundancy_is_back_is_an_incident_of_its_own():
