@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-TOLERATED_S = 2.0
-"""Clocks that NTP keeps are some milliseconds apart; this is far beyond, and far below what a signature
-tolerates (30 s), so that it can be mended before anything breaks."""
-
 
 def clock_off_by_s(clock: float, asked_at: datetime, answered_at: datetime) -> float:
     """By how much another clock is ahead of ours (negative: behind), in seconds.
@@ -24,7 +20,7 @@ def clock_fault(
     asked_at: datetime,
     answered_at: datetime,
     *,
-    tolerated_s: float = TOLERATED_S,
+    tolerated_s: float,
 ) -> str | None:
     """What is wrong with the clock of that host and how to mend it; None: nothing, or it did not tell."""
     off_s = 0.0 if clock is None else clock_off_by_s(clock, asked_at, answered_at)

@@ -21,7 +21,7 @@ OUTAGE_S = 15.0
 @pytest.fixture(scope="module")
 def platform() -> Iterator[OurSystem]:
     """A whole demo, with three nodes."""
-    system = on_wheel("ours")
+    system = on_wheel("ours", apart=False)
     try:
         system.start()
         yield system

@@ -20,7 +20,7 @@ def test_what_lies_between_question_and_answer_is_no_difference(there, off_s):
     [(2.0, None), (2.6, "3 s ahead of ours"), (-1.9, None), (-45.0, "45 s behind ours")],
 )
 def test_a_clock_that_is_off_is_named_with_its_mending(there, said):
-    fault = clock_fault("db1", at(there).timestamp(), at(0.0), at(0.0))
+    fault = clock_fault("db1", at(there).timestamp(), at(0.0), at(0.0), tolerated_s=2.0)
 
     assert (fault is None) is (said is None)
     if fault is not None:
@@ -29,4 +29,4 @@ def test_a_clock_that_is_off_is_named_with_its_mending(there, said):
 
 
 def test_an_agent_that_does_not_tell_its_clock_is_no_fault():
-    assert clock_fault("db1", None, at(0.0), at(1.0)) is None
+    assert clock_fault("db1", None, at(0.0), at(1.0), tolerated_s=2.0) is None
