@@ -18,7 +18,9 @@ from psycopg.conninfo import conninfo_to_dict
 from ha_tasks.adapters.postgres_session import Login
 from ha_tasks.bootstrap import System as Assembled
 from ha_tasks.bootstrap import assemble
+from ha_tasks.embedded.home import Home
 from ha_tasks.embedded.inventory import CLUSTER, HOSTS
+from ha_tasks.embedded.silence import Silence
 from ha_tasks.inventory import load
 from ha_tasks.model.cluster import ClusterState
 from ha_tasks.model.incident import IncidentState
@@ -34,17 +36,14 @@ class OurSystem:
 
     wake_after_s = 16.0
 
-    def __init__(self, name: str, programs: Path | None, *, apart: bool) -> None:
+    def __init__(self, name: str, programs: Path | None) -> None:
         self.name = name
-        self._apart = apart
         self._programs = programs
         self._home: Path | None = None
         self._system: Assembled | None = None
 
     def start(self) -> None:
         """See System."""
-        if self._apart:
-            raise RuntimeError(f"{self.name}: its nodes are on loopback, where none can be cut off")
         self._home = Path(tempfile.mkdtemp(prefix="bench-ours-"))
         self._command("demo", "--detach", within_s=180)
         self._system = assemble(load(self._home / "ha-tasks.toml", self._environ()))
@@ -54,6 +53,7 @@ class OurSystem:
         if self._system is not None:
             self._system.store.dispose()
         if self._home is not None:
+            self._silence.lift()
             self._command("demo", "--stop", "--purge", within_s=120)
             shutil.rmtree(self._home, ignore_errors=True)
         self._system = self._home = None
@@ -135,12 +135,18 @@ class OurSystem:
         (self._path / "hold" / HOSTS[node]).unlink(missing_ok=True)
 
     def darken(self, node: str) -> None:
-        """See System."""
-        raise NotImplementedError
+        """See System: no packet from or to the database or its agent arrives any more."""
+        instance = self._assembled.platform.services[CLUSTER].instance(node)
+        agent = self._assembled.platform.hosts[instance.host].agent_url
+        self._silence.fall(int(place.rpartition(":")[2]) for place in (instance.address, agent))
 
     def light(self, node: str) -> None:
         """See System."""
-        raise NotImplementedError
+        self._silence.lift()
+
+    @property
+    def _silence(self) -> Silence:
+        return Silence(Home(root=self._path))
 
     @property
     def _path(self) -> Path:
@@ -171,11 +177,11 @@ class OurSystem:
         subprocess.run(command, env=self._environ(), timeout=within_s, check=True, capture_output=True)
 
 
-def on_debian(name: str, apart: bool) -> OurSystem:
-    """On the PostgreSQL that Patroni is tried on."""
-    return OurSystem(name, PROGRAMS, apart=apart)
+def on_debian(name: str, apart: bool = False) -> OurSystem:
+    """On the PostgreSQL that Patroni is tried on. Nodes need not be ``apart`` to be cut off."""
+    return OurSystem(name, PROGRAMS)
 
 
-def on_wheel(name: str, apart: bool) -> OurSystem:
+def on_wheel(name: str, apart: bool = False) -> OurSystem:
     """On the newest PostgreSQL."""
-    return OurSystem(name, None, apart=apart)
+    return OurSystem(name, None)
