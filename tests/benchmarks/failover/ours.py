@@ -83,10 +83,6 @@ class OurSystem:
                 system.store.incidents.acknowledge(incident.id, now, "bench")
         system.store.limits.acknowledge(CLUSTER, now, "bench")
 
-    def primary(self) -> str | None:
-        """See System."""
-        return self._assembled.store.clusters.get(CLUSTER).primary
-
     @property
     def store(self) -> Store:
         """What was seen, decided and done."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ha_tasks.adapters.postgres_session import Login
 from ha_tasks.embedded.binaries import resolve
-from tests.network import Network
+from tests.network import Network, possible
 from tests.patroni_cluster import LOWEST, PASSWORD, SUPERUSER, PatroniCluster, Tuning, postgres_of
 from tests.servers import free_port
 
@@ -62,6 +62,8 @@ class PatroniSystem:
         """See System."""
         self._home = Path(tempfile.mkdtemp(prefix="bench-patroni-"))
         if self._apart:
+            if not possible():
+                raise RuntimeError("a network of its own needs root and `ip` (Debian: iproute2)")
             self._network = Network([f"n{number}" for number in (1, 2, 3)])
             self._network.start()
         self._cluster = PatroniCluster(self._home, tuning=self._tuning, network=self._network)
@@ -89,10 +91,6 @@ class PatroniSystem:
     def whole(self) -> str | None:
         """See System."""
         return self._running.whole()
-
-    def primary(self) -> str | None:
-        """See System."""
-        return self._running.leader()
 
     @property
     def entry(self) -> str:

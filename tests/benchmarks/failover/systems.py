@@ -27,10 +27,6 @@ class System(Protocol):
         """The primary, when everybody is well and would survive the next fault; None otherwise."""
         ...
 
-    def primary(self) -> str | None:
-        """Who takes the writes, as the system says; None: nobody."""
-        ...
-
     @property
     def entry(self) -> str:
         """``host:port`` of the balancer for writes."""
