@@ -32,7 +32,7 @@ def run_needy(tmp_path: Path, **environment: str) -> str:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
         check=False,
     )
     return done.stdout
