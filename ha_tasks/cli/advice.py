@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ha_tasks.model.incident import Incident, IncidentState
+from ha_tasks.model.incident import TOLD, Incident, IncidentState
 from ha_tasks.model.run import Run
 
 
@@ -19,7 +19,15 @@ def advice(incident: Incident, run: Run | None, last_event: str) -> str:
         return f"wait: what it depends on is recovered first; see: ha-tasks incidents {incident.parent}"
     if state is IncidentState.BLOCKED:
         return _when_blocked(incident, last_event)
-    return _PLAIN.get(state, f"read its story: ha-tasks incidents {incident.id}")
+    return _remedy(incident) or _PLAIN.get(state, f"read its story: ha-tasks incidents {incident.id}")
+
+
+def _remedy(incident: Incident) -> str:
+    """Of what nothing but a person can mend it says itself how; '' for all else."""
+    if incident.kind not in TOLD or incident.state is not IncidentState.OPEN:
+        return ""
+    remedy = incident.evidence.get("remedy")
+    return f"mend it: {remedy}" if remedy else ""
 
 
 _PLAIN = {

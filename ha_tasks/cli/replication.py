@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 
 import click
 
@@ -14,8 +15,12 @@ from ha_tasks.model.fault import closest
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.replication import NodeRole
+from ha_tasks.model.replication_findings import Severity
+from ha_tasks.ports.repositories import ReplicationBook
 
 UNWELL = 1
+LATELY = timedelta(seconds=60)
+"""What the scheduled check saw longer ago says nothing about now."""
 """Exit status while something critical or a warning stands."""
 _STYLES = {"critical": BAD, "warning": WARN, "note": DIM}
 
@@ -82,6 +87,33 @@ def _cluster(cluster: Json) -> Iterator[Line]:
         yield [("     mend it: ", DIM), finding["remedy"]]
     if not cluster["findings"]:
         yield [("nothing is wrong", GOOD)]
+
+
+def looked_at(book: ReplicationBook, now: datetime) -> list[Json]:
+    """What the scheduled check saw of each cluster lately, in short."""
+    return [
+        {
+            "service": service,
+            "at": at.isoformat(),
+            "risk": picture["risk"],
+            "findings": [f for f in picture["findings"] if f["severity"] != Severity.NOTE],
+        }
+        for service, (at, picture) in book.latest().items()
+        if now - at <= LATELY
+    ]
+
+
+def brief_lines(seen: Sequence[Json]) -> Iterator[Line]:
+    """A line for each cluster: what a failover would lose now, and the first of what is wrong."""
+    for picture in seen:
+        line: list[Part] = [f"{picture['service']}: ", risk_in_words(picture)]
+        findings = picture["findings"]
+        if findings:
+            first = f"{findings[0]['node'] or picture['service']} {findings[0]['problem']}"
+            more = f" and {len(findings) - 1} more" if findings[1:] else ""
+            line += ["; ", (first, _STYLES[findings[0]["severity"]]), more]
+            line.append(f"; see: ha-tasks replication {picture['service']}")
+        yield line
 
 
 def waits(cluster: Json) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Incidents,
         Journal,
         Observations,
+        ReplicationBook,
         WantedServers,
     )
     from ha_tasks.ports.revisions import Revisions
@@ -96,6 +97,11 @@ class Records(Protocol):
     @property
     def revisions(self) -> Revisions:
         """Applied revisions of the inventory."""
+        ...
+
+    @property
+    def replication(self) -> ReplicationBook:
+        """The latest picture of each cluster's replication."""
         ...
 
     @property

@@ -15,12 +15,13 @@ from ha_tasks.cli.incidents import described as incident_described
 from ha_tasks.cli.lines import BAD, DIM, GOOD, HEAD, WARN, Line, Part, columns, moment, since, span, state
 from ha_tasks.cli.maintenance import described as maintenance_described
 from ha_tasks.cli.maintenance import open_lines
+from ha_tasks.cli.replication import brief_lines, looked_at
 from ha_tasks.cli.runs import brief as run_brief
 from ha_tasks.cli.session import Records, Session, pass_session, with_home, with_json
 from ha_tasks.cli.switch import engaged, switch_line
 from ha_tasks.errors import BrokerUnreachable
 from ha_tasks.model.cluster import Cluster
-from ha_tasks.model.incident import IncidentState
+from ha_tasks.model.incident import TOLD, IncidentState
 from ha_tasks.model.leadership import BEAT
 from ha_tasks.model.led_by_others import is_ours
 from ha_tasks.model.plain import Json
@@ -93,6 +94,7 @@ def gathered(platform: Platform, store: Records, now: datetime) -> Json:
         "engaged": engaged(store),
         "maintenance": [maintenance_described(w, now) for w in store.maintenance.standing(now)],
         "services": [_service(service, store, outcomes, now) for service in platform.services.values()],
+        "replication": looked_at(store.replication, now),
         "incidents": incidents,
         "runs": [run_brief(run) for run in runs.values()],
         "events": _events(store),
@@ -248,6 +250,7 @@ def lines(content: Json) -> Iterator[Line]:
         yield from _incident_lines(incident, content["runs"], now)
     yield []
     yield from _service_lines(content["services"], now)
+    yield from brief_lines(content["replication"])
     yield []
     yield from _worker_lines(content["workers"])
     yield _beat_line(content["beat"])
@@ -300,7 +303,8 @@ def _incident_lines(incident: Json, runs: Sequence[Json], now: str) -> Iterator[
     yield []
     yield [(f"I-{incident['id']}", HEAD), " ", state(incident["state"]), f"  {incident['summary']}"]
     began = f"since {moment(incident['fault_at'], now)} ({since(incident['fault_at'], now)})"
-    yield [f"     down {began}" if incident["lasts"] else f"     {began}, healthy again meanwhile"]
+    told = "" if incident["kind"] in TOLD else "down "
+    yield [f"     {told}{began}" if incident["lasts"] else f"     {began}, healthy again meanwhile"]
     for run in runs:
         if run["id"] == incident["run"]:
             yield [f"     run {run['id']} {run['playbook']}: ", state(run["state"]), f", {run['where']}"]
