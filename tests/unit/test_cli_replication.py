@@ -135,5 +135,5 @@ def test_only_postgresql_services_can_be_asked():
         (1024**4, "1.0 TB"),
     ],
 )
-def test_amounts(count, said):
+def test_an_amount_of_bytes_is_told_in_a_unit_that_fits(count, said):
     assert amount(count) == said
