@@ -125,8 +125,8 @@ def _unproven(facts: ClusterFacts, head: NodeReading) -> str:
         return "the primary waits for others than those recorded"
     if head.settings.get("synchronous_commit", "on") not in WAITS:
         return "synchronous_commit is weakened for everybody"
-    weak = [w for w in head.weakened if w.value not in WAITS]
-    return f"synchronous_commit is weakened for {len(weak)} roles or databases" if weak else ""
+    weak = any(w.value not in WAITS for w in head.weakened)
+    return "synchronous_commit is weakened for some" if weak else ""
 
 
 def parse_sync_names(text: str) -> SyncSet | None:

@@ -74,7 +74,7 @@ def test_who_cannot_be_asked_says_why_and_what_is_wrong_says_its_mending():
     assert "pg3     silent   no answer in time" in said
     assert "warning: pg1: synchronous_commit = off for role etl" in said
     assert 'mend it: ALTER ROLE "etl" RESET synchronous_commit' in said
-    assert "RPO at risk: 0 B of 0.0 s (synchronous_commit is weakened for 1 roles or databases)" in said
+    assert "RPO at risk: 0 B of 0.0 s (synchronous_commit is weakened for some)" in said
 
 
 def test_a_set_that_differs_from_the_record_is_shown_beside_it():
