@@ -167,6 +167,7 @@ class Counter(StrEnum):
     FAILOVERS = "ha_failovers_total"
     BLOCKED = "ha_recovery_blocked_total"
     BALANCER_DRIFT = "ha_balancer_drift_total"
+    SYNC_SET_EDITED = "ha_sync_set_edited_total"
     REQUESTS = "ha_recovery_requests_total"
     EVENTS_DELIVERED = "ha_events_delivered_total"
     EVENT_FAILURES = "ha_event_delivery_failures_total"
@@ -197,6 +198,7 @@ LABELS: Mapping[Counter | Histogram, tuple[str, ...]] = MappingProxyType(
         Counter.FAILOVERS: ("cluster", "outcome"),
         Counter.BLOCKED: ("guard",),
         Counter.BALANCER_DRIFT: ("backend",),
+        Counter.SYNC_SET_EDITED: ("cluster",),
         Counter.REQUESTS: ("answer",),
         Counter.EVENTS_DELIVERED: ("destination",),
         Counter.EVENT_FAILURES: ("destination",),

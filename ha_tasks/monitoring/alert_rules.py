@@ -164,6 +164,16 @@ RULES: tuple[AlertRule, ...] = (
         runbook="slot-holds-wal",
     ),
     AlertRule(
+        name="SyncSetEdited",
+        expr="sum by (cluster) (increase(ha_sync_set_edited_total[10m])) > 0",
+        for_s=0,
+        severity="warning",
+        summary="The synchronous set of {{ $labels.cluster }} was edited by hand, and was put back",
+        description="What was committed in that time may have waited for nobody, or for one who could not "
+        "be promoted.",
+        runbook="sync-set-edited",
+    ),
+    AlertRule(
         name="SynchronousSetDiffers",
         expr="max by (cluster) "
         '(ha_replication_finding{finding=~"sync_set_differs|any_sync_standby|no_sync_standby"}) '

@@ -101,6 +101,7 @@ _EXPECTED: Mapping[Counter | Histogram, tuple[str, ...]] = {
     Counter.FAILOVERS: ("cluster", "outcome"),
     Counter.BLOCKED: ("guard",),
     Counter.BALANCER_DRIFT: ("backend",),
+    Counter.SYNC_SET_EDITED: ("cluster",),
     Counter.REQUESTS: ("answer",),
     Counter.EVENTS_DELIVERED: ("destination",),
     Counter.EVENT_FAILURES: ("destination",),

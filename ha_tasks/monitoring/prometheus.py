@@ -190,6 +190,7 @@ CATALOGUE: tuple[MetricDefinition, ...] = (
     _counter(Counter.ROLLBACK_FAILURES, "Rollbacks that failed."),
     _counter(Counter.FAILOVERS, "Failovers by outcome: promoted, aborted, failed."),
     _counter(Counter.BLOCKED, "Recoveries that a guard refused."),
+    _counter(Counter.SYNC_SET_EDITED, "Synchronous sets that were edited by hand and put back."),
     _counter(Counter.BALANCER_DRIFT, "Differences from the wanted state of a balancer that were mended."),
     _gauge(
         "ha_store_trusted",

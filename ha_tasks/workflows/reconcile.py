@@ -5,10 +5,11 @@ Every observer does this every second. What it sets is what SQL says, so doing i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from ha_tasks.errors import HaTasksError, Unreachable
+from ha_tasks.errors import AgentRefused, HaTasksError, PassingFailure, Unreachable
 from ha_tasks.failover.load_balancer import LoadBalancer
 from ha_tasks.model.balancer import Drift
 from ha_tasks.model.cluster import Cluster, ClusterState
@@ -27,6 +28,9 @@ from ha_tasks.workflows.cluster_moves import (
 )
 from ha_tasks.workflows.held_clients import let_go
 from ha_tasks.workflows.resuming import Resumer
+from ha_tasks.workflows.sync_sets import put_back
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
 """Deadline of one heartbeat row."""
@@ -123,12 +127,22 @@ class Reconciler:
             self._follow(cluster, node)
         if cluster.state is ClusterState.BLOCKED and self._is_whole(service, cluster):
             unblock(self._tools, cluster)
+        self._set_as_recorded(service, cluster)
         self._let_go(service, cluster)
 
     def _let_go(self, service: Service, cluster: Cluster) -> None:
         """Clients of poolers, once their writes have somewhere to go."""
         if cluster.state is ClusterState.STEADY:
             let_go(self._tools, self._journal, service)
+
+    def _set_as_recorded(self, service: Service, cluster: Cluster) -> None:
+        """A primary that cannot be asked, or has heard of a later epoch, is looked at again in a second."""
+        if self._stopped(service.name):
+            return
+        with suppress(Unreachable, PassingFailure, AgentRefused):
+            if put_back(self._tools, service, cluster, self._journal):
+                self._ledger.count(Counter.SYNC_SET_EDITED, {"cluster": cluster.name})
+                log.warning("%s: its synchronous set was edited by hand, and was put back", cluster.name)
 
     def _is_whole(self, service: Service, cluster: Cluster) -> bool:
         taken = writes_are_taken(self._tools, service, cluster, within_s=0.0)

@@ -17,7 +17,7 @@ from ha_tasks.model.cluster import Cluster, SyncSet
 from ha_tasks.model.platform import Service
 from ha_tasks.model.sync_change import members_of
 from ha_tasks.ports.host import Authority
-from ha_tasks.ports.repositories import Warrant
+from ha_tasks.ports.repositories import Journal, Warrant
 from ha_tasks.workflows.cluster_moves import PostgresTools, wait_for_set
 
 
@@ -46,6 +46,21 @@ def change_set(
     return tools.clusters.advance(
         cluster.name, cluster.epoch, tools.clock.now(), new_epoch=False, sets=(new,), under=under
     )
+
+
+def put_back(tools: PostgresTools, service: Service, cluster: Cluster, journal: Journal) -> bool:
+    """Sets what is recorded on a primary that says something else; True when it did.
+
+    A set that was edited by hand is never made the truth: who could acknowledge in that time is nobody's
+    promise. While two sets are recorded, whoever changes them resumes. Raises ServiceUnreachable.
+    """
+    if len(cluster.sets) != 1:
+        return False
+    (recorded,) = cluster.sets
+    if tools.control.sync_setting(service, service.instance(cluster.primary)) == recorded.setting():
+        return False
+    apply_set(tools, service, cluster, recorded, journal.next_fence(tools.clock.now()))
+    return True
 
 
 def apply_set(tools: PostgresTools, service: Service, cluster: Cluster, wanted: SyncSet, fence: int) -> None:

@@ -288,3 +288,17 @@ def test_every_program_of_the_data_directory_is_a_plain_postgres_process(cluster
     titles = {processes.title(pid).split(":")[0] for pid in cluster.primary.tree()}
 
     assert titles <= {"postgres", processes.title(cluster.primary.postmaster())}
+
+
+def test_what_alter_system_says_about_the_set_does_not_win(cluster):
+    primary = cluster.primary
+    primary.rows("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (elsewhere)'")
+    primary.rows("ALTER SYSTEM SET work_mem = '5MB'")
+    primary.rows("SELECT pg_reload_conf()")
+    wait_until(lambda: "elsewhere" in str(primary.value("SHOW synchronous_standby_names")), what="is edited")
+
+    cluster.agents.set_sync(primary.name, f"ANY 1 ({cluster.first.name})", cluster.by)
+
+    assert primary.value("SHOW synchronous_standby_names") == f"ANY 1 ({cluster.first.name})"
+    assert primary.value("SHOW work_mem") == "5MB"
+    assert "elsewhere" not in (primary.data / "postgresql.auto.conf").read_text()

@@ -346,6 +346,7 @@ def test_recoveries_that_run_are_counted_since_the_oldest():
         ("restart",): 2,
         ("rejoin",): 0,
         ("switchover",): 0,
+        ("sync_set",): 0,
     }
     assert found["ha_recovery_oldest_start_timestamp_seconds"] == {("restart",): T0.timestamp()}
 
@@ -361,12 +362,14 @@ def test_recoveries_that_wait_for_a_person_do_not_count_as_running():
         ("restart",): 1,
         ("rejoin",): 0,
         ("switchover",): 0,
+        ("sync_set",): 0,
     }
     assert found["ha_recoveries_running"] == {
         ("failover",): 0,
         ("restart",): 0,
         ("rejoin",): 0,
         ("switchover",): 0,
+        ("sync_set",): 0,
     }
 
 

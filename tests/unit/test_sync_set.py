@@ -13,9 +13,10 @@ from ha_tasks.model.guards import Guard
 from ha_tasks.model.incident import IncidentKind, IncidentState
 from ha_tasks.model.platform import DataPolicy
 from ha_tasks.model.run import RunState
+from ha_tasks.ports.host import Authority
 from tests.unit import test_detection as detection
 from tests.unit.builders import database
-from tests.unit.test_postgres_failover import World, failed_over
+from tests.unit.test_postgres_failover import World, failed_over, reconciler
 
 SILENT = IncidentKind.SYNC_MEMBER_SILENT
 BOTH, ALONE = sync_set_of(["pg2", "pg3"]), sync_set_of(["pg3"])
@@ -152,6 +153,63 @@ def test_an_agent_that_is_silent_from_the_start_is_not_waited_for():
 
     assert run.state is RunState.ROLLED_BACK
     assert world.clock.monotonic() - before < 60
+
+
+# Edited by hand.
+
+
+def edits_of(world):
+    return sum(s.value for s in world.store.ledger.series() if s.name == "ha_sync_set_edited_total")
+
+
+def test_a_set_that_was_edited_by_hand_is_put_back_and_never_made_the_truth():
+    world = World()
+    before = world.cluster
+    world.toy.nodes["pg1"].sync_setting = "ANY 1 (pg2, pg3, elsewhere)"
+
+    reconciler(world).clusters()
+
+    assert world.toy.nodes["pg1"].sync_setting == BOTH.setting()
+    assert world.toy.nodes["pg1"].log[-1] == "end_walsenders pg2, pg3"
+    assert world.cluster == before
+    assert edits_of(world) == 1
+
+    reconciler(world).clusters()
+    assert edits_of(world) == 1
+
+
+def test_while_two_sets_are_recorded_the_reconciler_sets_neither():
+    world = World()
+    world.store.clusters.advance("db", 1, world.clock.now(), new_epoch=True, sets=(BOTH, ALONE))
+    world.toy.nodes["pg1"].sync_setting = ALONE.setting()
+
+    reconciler(world).clusters()
+
+    assert world.toy.nodes["pg1"].sync_setting == ALONE.setting()
+
+
+def test_who_has_switched_automation_off_may_edit_it():
+    world = World()
+    world.toy.nodes["pg1"].sync_setting = ""
+
+    reconciler(world, stopped=lambda _: True).clusters()
+
+    assert world.toy.nodes["pg1"].sync_setting == ""
+
+
+def test_a_later_epoch_is_not_set_back_by_whoever_looked_before_it():
+    world = World()
+    read = world.toy.sync_setting
+
+    def then_a_change_begins(service, primary):
+        world.store.clusters.advance("db", 1, world.clock.now(), new_epoch=True, sets=(BOTH, ALONE))
+        world.toy.set_sync("pg1", ALONE.setting(), Authority(epoch=2, fence=1))
+        return read(service, primary)
+
+    world.toy.sync_setting = then_a_change_begins
+    reconciler(world).clusters()
+
+    assert world.toy.nodes["pg1"].sync_setting == ALONE.setting()
 
 
 # From what the observers see.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,7 +173,10 @@ class Instance:
     # --- its dynamic settings ---
 
     def configure(self, *, upstream: str | None, sync_setting: str) -> None:
-        """Writes dynamic.conf: whom it follows (None: nobody) and whom its commits wait for. Durable."""
+        """Writes dynamic.conf: whom it follows (None: nobody) and whom its commits wait for. Durable.
+
+        What ALTER SYSTEM said about these settings, which would win, is taken out of its file.
+        """
         settings = {
             "primary_conninfo": self.conninfo(upstream) if upstream else "",
             "primary_slot_name": slot_name(self.config.node) if upstream else "",
@@ -182,6 +186,17 @@ class Instance:
         lines = [render_setting(name, value) for name, value in settings.items()]
         text = "\n".join(["# Written by the host agent; a change here is lost.", *lines, ""])
         write_durably(path, text, prepare=self.hand_over)
+        self._forget_alter_system(settings)
+
+    def _forget_alter_system(self, names: Collection[str]) -> None:
+        path = self.config.data_dir / "postgresql.auto.conf"
+        try:
+            lines = path.read_text().splitlines(keepends=True)
+        except FileNotFoundError:
+            return
+        left = [line for line in lines if line.partition("=")[0].strip().lower() not in names]
+        if left != lines:
+            write_durably(path, "".join(left), prepare=self.hand_over)
 
     def conninfo(self, upstream: str) -> str:
         """How this node reaches ``upstream`` for replication; AgentRefused when it is no peer."""
@@ -220,7 +235,7 @@ class Instance:
         expected = ("t", self.conninfo(upstream) if upstream else "", sync_setting)
         warrant.wait_until(
             lambda: self.sql.row(_DYNAMIC, before) == expected,
-            f"{self.config.node} reads dynamic.conf (does an ALTER SYSTEM override it?)",
+            f"{self.config.node} reads dynamic.conf (does its command line override it?)",
         )
 
     # --- slots ---
