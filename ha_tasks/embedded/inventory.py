@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
+from ha_tasks.embedded.layout import agent_of, hosts_of, nodes_of
 from ha_tasks.embedded.ports import LOOPBACK
 from ha_tasks.embedded.valkey import CONTROL_USER
 
-NODES = ("pg1", "pg2", "pg3")
 WEB = ("web1", "web2", "web3")
 SPARE = "web3"
-HOSTS = {**{node: f"agent-{node}" for node in NODES}, "app": "agent-app"}
-"""Host -> the process that is its agent."""
 
 CLUSTER = "db"
 DATABASE = "app"
@@ -50,8 +48,8 @@ listen = "{_at(ports["metrics"])}"
 
 
 def _hosts(ports: Mapping[str, int]) -> Iterator[str]:
-    for host, agent in HOSTS.items():
-        yield f'[hosts.{host}]\nagent = "http://{_at(ports[agent])}"\n'
+    for host in hosts_of(ports):
+        yield f'[hosts.{host}]\nagent = "http://{_at(ports[agent_of(host)])}"\n'
 
 
 def _edge(socket: str) -> str:
@@ -113,7 +111,7 @@ entry = "{_at(ports["pg_write"])}"
 read_backend = "pg_read"
 read_entry = "{_at(ports["pg_read"])}"
 """
-    return "\n".join((head, *(_node(name, ports[name]) for name in NODES)))
+    return "\n".join((head, *(_node(name, ports[name]) for name in nodes_of(ports))))
 
 
 def _node(name: str, port: int) -> str:

@@ -17,11 +17,12 @@ from pathlib import Path
 from ha_tasks.embedded import home as homes
 from ha_tasks.embedded import inventory, lock, ports, reaper, secret_files, state, unprivileged
 from ha_tasks.embedded.background import in_background
-from ha_tasks.embedded.binaries import SERVERS, Binary, resolve, version_of
+from ha_tasks.embedded.binaries import SERVERS, Binary, resolve, resolve_from, version_of
 from ha_tasks.embedded.control_plane import ControlPlane
 from ha_tasks.embedded.guard import Guard
 from ha_tasks.embedded.haproxy import runtime_socket
 from ha_tasks.embedded.home import Home
+from ha_tasks.embedded.layout import standbys_for
 from ha_tasks.embedded.secret_files import write_private
 from ha_tasks.embedded.silence import Silence
 from ha_tasks.embedded.stack import WARM_MODULES, Stack
@@ -48,23 +49,37 @@ class Listener:
     view: View | None = None
 
 
-def run(path: Path, listener: Listener) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a start was asked for; None: as before, or as usual. ``postgres`` is ``debian`` or ``wheel``."""
+
+    standbys: int | None = None
+    postgres: str | None = None
+
+
+NO_WISHES = Wishes()
+
+
+def run(path: Path, listener: Listener, wishes: Wishes = NO_WISHES) -> None:
     """Starts the stack and returns when it was asked to stop (a signal, the view's end) and has stopped.
 
     Raises an error of the tree when it cannot start; then nothing of it runs. Must be called from the
     main thread.
     """
     binaries = {name: resolve(name) for name in SERVERS}
+    if wishes.postgres:
+        binaries["postgres"] = resolve_from("postgres", wishes.postgres)
     versions = {name: version_of(binary) for name, binary in binaries.items()}
     way = unprivileged.choose(os.geteuid())
-    demands = ports.demanded()
     home = homes.home_at(path)
+    defaults = ports.defaults_for(standbys_for(home, wishes.standbys))
+    demands = ports.demanded(defaults=defaults)
     homes.prepare(home)
     homes.check_space(home)
     with (
         lock.held(home.lock),
         _swept(home),
-        ports.chosen(home.ports, demands) as chosen,
+        ports.chosen(home.ports, demands, defaults) as chosen,
         _guarded(home) as guard,
     ):
         stack = _prepared(home, chosen, binaries, versions, way)

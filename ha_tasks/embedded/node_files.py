@@ -16,7 +16,8 @@ from ha_tasks.adapters.postgres_conf import (
 )
 from ha_tasks.embedded.binaries import Binary
 from ha_tasks.embedded.home import Home
-from ha_tasks.embedded.inventory import HOSTS, NODES, WEB
+from ha_tasks.embedded.inventory import WEB
+from ha_tasks.embedded.layout import agent_of, hosts_of, nodes_of
 from ha_tasks.embedded.ports import BALANCER, LOOPBACK
 from ha_tasks.embedded.secret_files import read, write_private
 from ha_tasks.embedded.unprivileged import Way, give
@@ -38,14 +39,14 @@ class NodeFiles:
 
     def write(self) -> None:
         """All of them."""
-        for node in NODES:
+        for node in nodes_of(self.ports):
             self._write_node(node)
-        for host in HOSTS:
+        for host in hosts_of(self.ports):
             write_private(self.agent_toml(host), "\n".join(self._agent(host)))
 
     def agent_toml(self, host: str) -> Path:
         """The configuration of a host's agent."""
-        return self.home.conf / f"{HOSTS[host]}.toml"
+        return self.home.conf / f"{agent_of(host)}.toml"
 
     def _write_node(self, node: str) -> None:
         conf_dir = self.home.conf_dir(node)
@@ -58,7 +59,7 @@ class NodeFiles:
             data_dir=self.home.data_dir(node),
             conf_dir=conf_dir,
             preload=available_preload(self.binary.directory),
-            extra=reserved_for_agents(self.major),
+            extra={**reserved_for_agents(self.major), **self._room()},
         )
         texts = {
             "postgresql.conf": settings,
@@ -72,6 +73,11 @@ class NodeFiles:
             write_private(conf_dir / name, text)
             give(conf_dir / name, self.way)
 
+    def _room(self) -> Mapping[str, str]:
+        """Each standby streams through a slot, and at the first start all take base backups at once."""
+        nodes = len(nodes_of(self.ports))
+        return {"max_wal_senders": f"{max(10, 3 * nodes)}", "max_replication_slots": f"{max(10, 2 * nodes)}"}
+
     def _passfile(self) -> str:
         secrets = {REPLICATION_ROLE: "pg-replication", AGENT_ROLE: "pg-agent"}
         return "".join(
@@ -82,11 +88,11 @@ class NodeFiles:
         yield "# Written at each start of `ha-tasks demo`."
         yield "schema = 1"
         yield f"host = {_toml(host)}"
-        yield f'listen = "{LOOPBACK}:{self.ports[HOSTS[host]]}"'
+        yield f'listen = "{LOOPBACK}:{self.ports[agent_of(host)]}"'
         yield f"state_dir = {_toml(self.home.agents / host)}"
         yield f"run_as = {_toml(list(self.way.prefix))}"
         yield f"key = {{ file = {_toml(self.home.secret('agent-key'))} }}"
-        if host in NODES:
+        if host in nodes_of(self.ports):
             yield from self._agent_of_node(host)
         else:
             for unit in WEB:
@@ -106,7 +112,7 @@ class NodeFiles:
         yield f"passfile = {_toml(self.home.conf_dir(node) / 'passfile')}"
         yield f"log = {_toml(self.home.log_of(node))}"
         yield "[postgres.peers]"
-        for peer in NODES:
+        for peer in nodes_of(self.ports):
             if peer != node:
                 yield f'{peer} = "{LOOPBACK}:{self.ports[peer]}"'
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from ha_tasks.embedded.layout import DEFAULT_STANDBYS, agent_of, node_names
 from ha_tasks.errors import StartFailed, UsageError
 
 LOOPBACK = "127.0.0.1"
@@ -38,17 +39,33 @@ DEFAULTS: Mapping[str, int] = {
 }
 """``web``, ``pg_write``, ``pg_read``, ``stats`` and ``runtime`` are HAProxy's."""
 
+
+def defaults_for(standbys: int) -> Mapping[str, int]:
+    """Names and preferred ports of a stack with so many standbys; those of two are ``DEFAULTS``."""
+    usual = node_names(DEFAULT_STANDBYS)
+    fixed = {n: port for n, port in DEFAULTS.items() if n.removeprefix("agent-") not in usual}
+    nodes = node_names(standbys)
+    servers = {node: DEFAULTS["pg1"] + number for number, node in enumerate(nodes)}
+    beyond = DEFAULTS["agent-app"] + 1 - len(usual)
+    agents = {
+        agent_of(node): DEFAULTS.get(agent_of(node), beyond + number) for number, node in enumerate(nodes)
+    }
+    return {**servers, **agents, **fixed}
+
+
 TRIES = 500
 """So many ports after the default are looked at; far below the ports that the kernel hands out."""
 
 
-def demanded(environment: Mapping[str, str] | None = None) -> dict[str, int]:
+def demanded(
+    environment: Mapping[str, str] | None = None, defaults: Mapping[str, int] = DEFAULTS
+) -> dict[str, int]:
     """Ports that the user insists on: ``HA_DEMO_PORT_PG_WRITE=6000`` is ``{"pg_write": 6000}``.
 
     Raises UsageError for a name that is none of ours or a value that is no port.
     """
     env = os.environ if environment is None else environment
-    names = {f"HA_DEMO_PORT_{name.upper().replace('-', '_')}": name for name in DEFAULTS}
+    names = {f"HA_DEMO_PORT_{name.upper().replace('-', '_')}": name for name in defaults}
     found = {key: value for key, value in env.items() if key.startswith("HA_DEMO_PORT_")}
     for key, value in found.items():
         if key not in names:

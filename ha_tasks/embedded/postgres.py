@@ -18,7 +18,8 @@ from ha_tasks.embedded.background import side_by_side
 from ha_tasks.embedded.binaries import Binary
 from ha_tasks.embedded.founding import Foundation
 from ha_tasks.embedded.home import Home
-from ha_tasks.embedded.inventory import APP_ROLE, CLUSTER, CONTROL_ROLE, DATABASE, NODES, WEB
+from ha_tasks.embedded.inventory import APP_ROLE, CLUSTER, CONTROL_ROLE, DATABASE, WEB
+from ha_tasks.embedded.layout import DEFAULT_STANDBYS, node_names, nodes_at, nodes_of
 from ha_tasks.embedded.node_files import AGENT_ROLE, REPLICATION_ROLE
 from ha_tasks.embedded.secret_files import read
 from ha_tasks.embedded.unprivileged import Way
@@ -29,7 +30,7 @@ from ha_tasks.ports.host import Authority
 if TYPE_CHECKING:
     from ha_tasks.bootstrap import System
 
-FIRST_PRIMARY = NODES[0]
+FIRST_PRIMARY = node_names(DEFAULT_STANDBYS)[0]
 ROLES = {
     REPLICATION_ROLE: "pg-replication",
     CONTROL_ROLE: "pg-control",
@@ -42,17 +43,25 @@ STREAMING_TIMEOUT_S = 30.0
 SHUTDOWN_TIMEOUT_S = 6.0
 
 
-def make_first_data(home: Home, binary: Binary, way: Way) -> None:
+def make_first_data(home: Home, binary: Binary, way: Way, major: int) -> None:
     """Lays the data of the first primary, roles included, unless there is data. Idempotent.
 
-    Raises StartFailed for the data of an earlier version, whose roles are others.
+    Raises StartFailed for the data of an earlier version of ours, whose roles are others, and for that
+    of another version of PostgreSQL than ``major``.
     """
     if home.secret("pg-superuser").exists():
         raise StartFailed(
             f"{home.root} was made by an earlier version, whose agents were superusers: "
             "start afresh with `ha-tasks demo --stop --purge`"
         )
-    if any(home.data_dir(node).exists() for node in NODES):
+    versions = {_version_of(home, node) for node in nodes_at(home)} - {None}
+    if versions - {str(major)}:
+        raise StartFailed(
+            f"the data of {home.root} is that of PostgreSQL {', '.join(sorted(filter(None, versions)))}, and "
+            f"{binary.path} is {major}: choose the other with --postgres, or start afresh with "
+            "`ha-tasks demo --stop --purge`"
+        )
+    if any(home.data_dir(node).exists() for node in nodes_at(home)):
         return
     Foundation(
         bin_dir=binary.directory,
@@ -72,6 +81,10 @@ class PostgresCluster:
     system: System
     ports: dict[str, int]
 
+    @property
+    def _nodes(self) -> tuple[str, ...]:
+        return nodes_of(self.ports)
+
     def bring_up(self) -> None:
         """Returns once a primary and its standbys stream. Raises an error of the tree."""
         try:
@@ -89,9 +102,9 @@ class PostgresCluster:
         self._outdo_the_agents()
         primary = self._only_primary()
         by = self._authority(
-            epoch=1 + max(self.system.agents.status(node, timeout_s=5.0).epoch for node in NODES)
+            epoch=1 + max(self.system.agents.status(node, timeout_s=5.0).epoch for node in self._nodes)
         )
-        standbys = tuple(node for node in NODES if node != primary)
+        standbys = tuple(node for node in self._nodes if node != primary)
         sync_set = sync_set_of(standbys)
         self.system.agents.start_primary(primary, "", by)
         self._rejoin(standbys, primary, by)
@@ -109,7 +122,7 @@ class PostgresCluster:
 
     def _only_primary(self) -> str:
         """By the data directories alone: the store knows nothing."""
-        found = [n for n in NODES if self.home.data_dir(n).exists() and not _is_standby(self.home, n)]
+        found = [n for n in self._nodes if self.home.data_dir(n).exists() and not _is_standby(self.home, n)]
         if len(found) != 1:
             raise StartFailed(
                 f"the store knows no primary, and by their data {found or 'no node'} would be: "
@@ -119,7 +132,7 @@ class PostgresCluster:
 
     def _resume(self, cluster: Cluster) -> None:
         by = self._authority(epoch=cluster.epoch)
-        others = tuple(node for node in NODES if node != cluster.primary)
+        others = tuple(node for node in self._nodes if node != cluster.primary)
         if cluster.state is ClusterState.FAILING:
             # Who may become primary is for the interrupted run to decide: it goes on with the workers.
             side_by_side(others, lambda node: self.system.agents.start_standby(node, cluster.primary, by))
@@ -158,8 +171,8 @@ def shut_down(home: Home) -> None:
     The primary first, while its standbys are there: they get its last record, and need no rewind later.
     """
     for nodes in (
-        [node for node in NODES if not _is_standby(home, node)],
-        [node for node in NODES if _is_standby(home, node)],
+        [node for node in nodes_at(home) if not _is_standby(home, node)],
+        [node for node in nodes_at(home) if _is_standby(home, node)],
     ):
         pids = [pid for node in nodes if (pid := postmaster_pid(home, node)) is not None]
         for pid in pids:
@@ -179,6 +192,14 @@ def postmaster_pid(home: Home, node: str) -> int | None:
     except (OSError, ValueError):
         return None
     return pid if works_there and Path(f"/proc/{pid}").exists() else None
+
+
+def _version_of(home: Home, node: str) -> str | None:
+    """The major version that wrote the node's data; None where there is none, or none that is whole."""
+    try:
+        return (home.data_dir(node) / "PG_VERSION").read_text().strip()
+    except OSError:
+        return None
 
 
 def _is_standby(home: Home, node: str) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ha_tasks.embedded import state
 from ha_tasks.embedded.home import Home
-from ha_tasks.embedded.inventory import HOSTS
+from ha_tasks.embedded.layout import agent_of, is_agent
 from ha_tasks.embedded.postgres import postmaster_pid
 from ha_tasks.embedded.reaper import descendants, is_postgres_below
 from ha_tasks.errors import DeadlineExceeded, ServiceUnreachable
@@ -36,7 +36,7 @@ class Signals:
         """Its supervisor starts it again. Raises ServiceUnreachable when it does not run."""
         pid = self._pid(name)
         # What an agent started is no part of it: it goes on without its agent.
-        victims = {pid} if name in HOSTS.values() else {pid, *descendants(pid)}
+        victims = {pid} if is_agent(name) else {pid, *descendants(pid)}
         moment = self._clock.now()
         _kill(victims)
         self._until_gone(victims)
@@ -50,7 +50,7 @@ class Signals:
 
     def kill_agent(self, node: str) -> datetime:
         """The agent alone, and it stays away."""
-        return self.hold_process(HOSTS[node])
+        return self.hold_process(agent_of(node))
 
     def kill_postmaster(self, node: str) -> datetime:
         """Its children go on for some tenths of a second; that is part of the fault."""
@@ -62,7 +62,7 @@ class Signals:
 
     def kill_node(self, node: str) -> datetime:
         """The agent stays away until released: the supervisor sees the file."""
-        agent = HOSTS[node]
+        agent = agent_of(node)
         pid = self._pid(agent)
         (self._home.hold / agent).touch()
         victims = {pid, *descendants(pid), *self._postgres(node)}
@@ -80,7 +80,7 @@ class Signals:
 
     def freeze_agent(self, node: str) -> datetime:
         """It takes connections (the kernel does) and says nothing."""
-        return self._freeze([self._pid(HOSTS[node])])
+        return self._freeze([self._pid(agent_of(node))])
 
     def freeze_postmaster(self, node: str) -> datetime:
         """Its sessions go on; new ones wait for ever."""
@@ -94,7 +94,7 @@ class Signals:
 
     def freeze_node(self, node: str) -> datetime:
         """The agent first: it shall not see its database freeze."""
-        moment = self._freeze([self._pid(HOSTS[node])])
+        moment = self._freeze([self._pid(agent_of(node))])
         self.freeze_database(node)
         return moment
 

@@ -15,7 +15,8 @@ from ha_tasks.embedded.background import in_background
 from ha_tasks.embedded.binaries import Binary
 from ha_tasks.embedded.control_plane import ControlPlane
 from ha_tasks.embedded.home import Home
-from ha_tasks.embedded.inventory import HOSTS, NODES, WEB
+from ha_tasks.embedded.inventory import WEB
+from ha_tasks.embedded.layout import APP_HOST, agent_of, hosts_of, nodes_of
 from ha_tasks.embedded.node_files import NodeFiles
 from ha_tasks.embedded.ports import LOOPBACK
 from ha_tasks.embedded.process import Job, Node, NotReady, Process, Ready
@@ -61,7 +62,7 @@ class Stack:
             self._job("store", self.control.open),
             self._job("initdb", self._initdb),
             Job(name="nursery", start=self._open_nursery, stop=self.nursery.close),
-            *(self._agent(host) for host in HOSTS),
+            *(self._agent(host) for host in hosts_of(self.ports)),
             self._postgres(),
             self._haproxy(),
             self._sidecar(),
@@ -79,7 +80,7 @@ class Stack:
             ports=self.ports,
             binary=self.postgres,
             way=self.way,
-            major=int(self.versions["postgres"].partition(".")[0]),
+            major=self._major,
         ).write()
         valkey.write_broker_conf(
             self._conf("broker.conf"),
@@ -115,13 +116,13 @@ class Stack:
         )
 
     def _agent(self, host: str) -> Process:
-        name = HOSTS[host]
+        name = agent_of(host)
         return self._process(
             name,
             "agent",
             _python("-m", "workers.host_agent", "--config", str(self._conf(f"{name}.toml"))),
             ready=answers_http(self.ports[name], "/health"),
-            where=self._at(name) + ("" if host in NODES else f", web services {self._all(WEB)}"),
+            where=self._at(name) + ("" if host != APP_HOST else f", web services {self._all(WEB)}"),
         )
 
     def _postgres(self) -> Job:
@@ -131,14 +132,15 @@ class Stack:
             )
             cluster.bring_up()
 
-        needs = ("store", "initdb", *(HOSTS[node] for node in NODES))
+        nodes = nodes_of(self.ports)
+        needs = ("store", "initdb", *(agent_of(node) for node in nodes))
         return Job(
             name="postgres",
             needs=needs,
             start=_in_thread(bring_up),
             stop=_in_thread(lambda: postgres.shut_down(self.home)),
             timeout_s=180.0,
-            where=f"{self._version('postgres')}  primary and two standbys {self._all(NODES)}",
+            where=f"{self._version('postgres')}  primary and {_standbys(len(nodes) - 1)} {self._all(nodes)}",
         )
 
     def _haproxy(self) -> Process:
@@ -149,7 +151,7 @@ class Stack:
                 socket=self.socket,
                 ports=self.ports,
                 web={name: self.ports[name] for name in WEB},
-                nodes={name: self.ports[name] for name in NODES},
+                nodes={name: self.ports[name] for name in nodes_of(self.ports)},
                 closed=self.control.closed(),
             )
             write_private(conf, haproxy.render(edge))
@@ -158,7 +160,7 @@ class Stack:
             "haproxy",
             "haproxy",
             (str(self.haproxy.path), "-db", "-f", str(conf)),
-            needs=("store", HOSTS["app"]),
+            needs=("store", agent_of(APP_HOST)),
             ready=answers_http(self.ports["web"], contains='"service"'),
             prepare=prepare,
             where=f"{self._version('haproxy')}  {self._all(('web', 'pg_write', 'pg_read', 'stats'))}",
@@ -229,8 +231,12 @@ class Stack:
         await self.nursery.open()
         await self.nursery.ready()
 
+    @property
+    def _major(self) -> int:
+        return int(self.versions["postgres"].partition(".")[0])
+
     def _initdb(self) -> None:
-        postgres.make_first_data(self.home, self.postgres, self.way)
+        postgres.make_first_data(self.home, self.postgres, self.way, self._major)
 
     def _job(self, name: str, work: Callable[[], None]) -> Job:
         return Job(name=name, start=_in_thread(work))
@@ -298,6 +304,11 @@ WARM_MODULES = (
     "ha_tasks.monitoring.metrics_collector",
 )
 """What the warm processes import; by name, because this layer knows neither Celery nor the workers."""
+
+
+def _standbys(number: int) -> str:
+    words = ("one standby", "two standbys")
+    return words[number - 1] if number <= len(words) else f"{number} standbys"
 
 
 def _python(*arguments: str) -> tuple[str, ...]:

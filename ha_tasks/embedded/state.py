@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import quote
 
 from ha_tasks.embedded.home import Home
-from ha_tasks.embedded.inventory import APP_ROLE, DATABASE, NODES, WEB
+from ha_tasks.embedded.inventory import APP_ROLE, DATABASE, WEB
+from ha_tasks.embedded.layout import agent_of, nodes_at, nodes_of
 from ha_tasks.embedded.ports import LOOPBACK
 from ha_tasks.embedded.postgres import postmaster_pid
 from ha_tasks.embedded.secret_files import read, write_private
@@ -65,15 +66,15 @@ def nodes(home: Home, ports: Mapping[str, int], agents: Mapping[str, int]) -> di
         name: {
             "dsn": _dsn(home, ports[name]),
             "data_dir": str(home.data_dir(name)),
-            "agent_pid": agents.get(f"agent-{name}"),
+            "agent_pid": agents.get(agent_of(name)),
         }
-        for name in NODES
+        for name in nodes_of(ports)
     }
 
 
 def unsupervised(home: Home) -> tuple[Running, ...]:
     """What the agents started and what runs now: postmasters and units."""
-    found = [(node, "postgres", postmaster_pid(home, node)) for node in NODES]
+    found = [(node, "postgres", postmaster_pid(home, node)) for node in nodes_at(home)]
     found += [(unit, "web", _unit_pid(home, unit)) for unit in WEB]
     return tuple(Running(name=name, kind=kind, pid=pid) for name, kind, pid in found if pid is not None)
 

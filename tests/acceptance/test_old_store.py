@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from ha_tasks.bootstrap import System, assemble, load_inventory
-from ha_tasks.embedded.inventory import CLUSTER, NODES
+from ha_tasks.embedded.inventory import CLUSTER
+from ha_tasks.embedded.layout import nodes_of
 from tests.acceptance.stack import Stack, eventually
 
 pytestmark = pytest.mark.full
@@ -46,7 +47,7 @@ def put_back(copy: Path, store: Path) -> None:
 
 def reality(system: System) -> dict[str, Any]:
     """What the servers, their agents and the balancer are about, whatever the store says."""
-    nodes = {name: system.agents.status(name, timeout_s=2.0) for name in NODES}
+    nodes = {name: system.agents.status(name, timeout_s=2.0) for name in nodes_of(system.platform.hosts)}
     return {
         "nodes": {n: (s.in_recovery, s.upstream, s.epoch, s.fence, s.timeline) for n, s in nodes.items()},
         "balancer": sorted((s.backend, s.server, str(s.admin)) for s in system.balancers["edge"].servers()),

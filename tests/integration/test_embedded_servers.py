@@ -17,7 +17,8 @@ import pytest
 
 from ha_tasks.embedded import demo, haproxy, secret_files, valkey
 from ha_tasks.embedded.binaries import SERVERS, resolve, version_of
-from ha_tasks.embedded.inventory import NODES, WEB
+from ha_tasks.embedded.inventory import WEB
+from ha_tasks.embedded.layout import DEFAULT_STANDBYS, node_names
 from ha_tasks.embedded.ports import DEFAULTS
 from ha_tasks.embedded.process import NotReady, Ready
 from ha_tasks.embedded.readiness import answers_http, answers_ping, proved_by
@@ -25,6 +26,8 @@ from ha_tasks.embedded.warm import Nursery, WarmProcess
 from ha_tasks.errors import MissingBinary, StartFailed, StoreUnreachable, UsageError
 from tests.integration.embedded_home import alive, wait_until
 from tests.servers import free_port
+
+NODES = node_names(DEFAULT_STANDBYS)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from ha_tasks.embedded import inventory, secret_files, state, valkey
 from ha_tasks.embedded.binaries import Binary
 from ha_tasks.embedded.haproxy import Edge, default_closed, render, runtime_socket
 from ha_tasks.embedded.home import Home
-from ha_tasks.embedded.inventory import HOSTS, NODES, WEB
+from ha_tasks.embedded.inventory import WEB
+from ha_tasks.embedded.layout import DEFAULT_STANDBYS, hosts_of, node_names
 from ha_tasks.embedded.node_files import NodeFiles
 from ha_tasks.embedded.ports import DEFAULTS
 from ha_tasks.embedded.supervisor import Running
@@ -21,6 +22,8 @@ from ha_tasks.embedded.unprivileged import Way
 from ha_tasks.errors import Unreachable
 from ha_tasks.inventory.loading import read as read_inventory
 from workers.agent.config import AgentConfig, load_config
+
+NODES = node_names(DEFAULT_STANDBYS)
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ def test_the_inventory_is_read_without_a_fault_or_a_warning(home: Home, socket: 
 
     assert (reading.faults, reading.warnings) == ((), ())
     assert reading.inventory
-    assert set(reading.inventory.platform.hosts) == set(HOSTS)
+    assert set(reading.inventory.platform.hosts) == set(hosts_of(DEFAULTS))
     assert reading.inventory.platform.balancers["edge"].socket == socket
 
 

@@ -19,7 +19,8 @@ from ha_tasks.adapters.postgres_session import Login
 from ha_tasks.bootstrap import System as Assembled
 from ha_tasks.bootstrap import assemble
 from ha_tasks.embedded.home import Home
-from ha_tasks.embedded.inventory import CLUSTER, HOSTS
+from ha_tasks.embedded.inventory import CLUSTER
+from ha_tasks.embedded.layout import agent_of
 from ha_tasks.embedded.silence import Silence
 from ha_tasks.inventory import load
 from ha_tasks.model.cluster import ClusterState
@@ -114,7 +115,7 @@ class OurSystem:
 
     def agents(self, node: str) -> Sequence[int]:
         """See System: the agent and what it is made of, without the database."""
-        agent = next(p["pid"] for p in self._state["processes"] if p["name"] == HOSTS[node])
+        agent = next(p["pid"] for p in self._state["processes"] if p["name"] == agent_of(node))
         below = {child.pid for child in psutil.Process(agent).children(recursive=True)}
         return sorted({agent, *below} - {*self.database(node)})
 
@@ -124,11 +125,11 @@ class OurSystem:
 
     def hold(self, node: str) -> None:
         """See System."""
-        (self._path / "hold" / HOSTS[node]).touch()
+        (self._path / "hold" / agent_of(node)).touch()
 
     def release(self, node: str) -> None:
         """See System."""
-        (self._path / "hold" / HOSTS[node]).unlink(missing_ok=True)
+        (self._path / "hold" / agent_of(node)).unlink(missing_ok=True)
 
     def darken(self, node: str) -> None:
         """See System: no packet from or to the database or its agent arrives any more."""
