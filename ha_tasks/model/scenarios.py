@@ -81,8 +81,7 @@ _FAILED_OVER = (
         summary="a long query holds up replay on every standby when the primary's node is lost",
         outcome=Outcome.FAILOVER,
         faults=(
-            Fault(deed=Deed.HOLD_REPLAY, victim=Victim.STANDBY),
-            Fault(deed=Deed.HOLD_REPLAY, victim=Victim.OTHER_STANDBY),
+            Fault(deed=Deed.HOLD_REPLAY, victim=Victim.EVERY_STANDBY),
             _LOSE,
         ),
     ),
@@ -127,15 +126,15 @@ _UNDER_DIFFICULTIES = (
 _REFUSED = (
     Scenario(
         name="refused-promotion",
-        summary="crash-primary while a standby cannot be revoked: nothing may be promoted",
+        summary="crash-primary while a commit's standbys cannot be revoked: nothing may be promoted",
         outcome=Outcome.REFUSED,
-        faults=(Fault(deed=Deed.FREEZE_AGENT, victim=Victim.STANDBY), _CRASH),
+        faults=(Fault(deed=Deed.FREEZE_AGENT, victim=Victim.STANDBYS), _CRASH),
     ),
     Scenario(
         name="lose-both",
-        summary="the nodes of the primary and of a standby are lost together: nothing may be promoted",
+        summary="the primary and as many standbys as a commit needs are lost: nothing may be promoted",
         outcome=Outcome.REFUSED,
-        faults=(Fault(deed=Deed.KILL_NODE, victim=Victim.STANDBY), _LOSE),
+        faults=(Fault(deed=Deed.KILL_NODE, victim=Victim.STANDBYS), _LOSE),
         outage_is_promised=False,
     ),
 )

@@ -67,6 +67,42 @@ def test_when_a_standby_cannot_be_revoked_nothing_is_promoted_and_all_is_as_befo
     assert rolled_back(stack) - rollbacks == 1
 
 
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "freeze-primary",
+        "freeze-database",
+        "freeze-postmaster",
+        "lag-standby",
+        "query-on-standby",
+        "store-down-during-failover",
+        "broker-down-during-failover",
+        "lose-standby",
+        "lose-agent",
+        "pause-agent",
+    ],
+)
+def test_a_hindered_platform_loses_nothing_and_is_whole_again(stack: Stack, scenario: str) -> None:
+    report = passed(stack.drill(scenario))
+
+    assert report["left"] == []
+    assert report["application"]["requests"] > 0
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("scenario", ["dark-primary", "partition-primary"])
+def test_a_primary_that_nobody_hears_is_failed_over_where_packets_can_be_dropped(
+    stack: Stack, scenario: str
+) -> None:
+    report = stack.drill(scenario)
+
+    if report["verdict"] == "INCONCLUSIVE":
+        assert any("iptables" in reason or "root" in reason for reason in report["reasons"])
+        pytest.skip(report["reasons"][0])
+    passed(report)
+
+
 def test_a_worker_killed_in_the_middle_of_a_failover_changes_nothing_about_its_end(stack: Stack) -> None:
     report = passed(stack.drill("lose-worker"))
 

@@ -15,7 +15,7 @@ from ha_tasks.ports.faults import Applications, Faults, Load, Loads
 from ha_tasks.ports.limits import Limits
 from ha_tasks.ports.repositories import Clusters, DrillBook, Incidents, Journal, Observations
 from ha_tasks.workflows.drills.course import Course
-from ha_tasks.workflows.drills.site import Site, service_of, target_of
+from ha_tasks.workflows.drills.site import Site, service_of, targets_of
 from ha_tasks.workflows.waiting import wait_until
 
 HEALTHY_WITHIN_S = 60.0
@@ -175,11 +175,11 @@ class _Watch:
         self._settle()
 
     def _inject(self, fault: Fault) -> None:
-        target = target_of(fault, self._victims)
-        moment = self._tools.faults.inject(fault.deed, target)
-        if fault.deed is not Deed.ARM:
-            self._course.injected_at = moment
-        self._say(f"injected: {fault.deed} {target}".rstrip())
+        for target in targets_of(fault, self._victims):
+            moment = self._tools.faults.inject(fault.deed, target)
+            if fault.deed is not Deed.ARM:
+                self._course.injected_at = moment
+            self._say(f"injected: {fault.deed} {target}".rstrip())
 
     def _follow(self) -> None:
         """The incident and its run, to their ends."""
@@ -239,13 +239,15 @@ class _Watch:
             run = self._refreshed().run
             if run is None or run.lease_owner is None or run.current.action is not step:
                 return False
-            self._victims[Victim.WORKER] = run.lease_owner.split("/")[1]
-            self._tools.faults.inject(fault.deed, target_of(fault, self._victims))
+            self._victims[Victim.WORKER] = (run.lease_owner.split("/")[1],)
+            for target in targets_of(fault, self._victims):
+                self._tools.faults.inject(fault.deed, target)
             return True
 
         self._until(hit, 20.0, f"the run is at {step}", every_s=0.005)
         position = course.run.position if course.run else 0
-        self._say(f"injected: {fault.deed} {target_of(fault, self._victims)} at step {position}")
+        hit_ones = ", ".join(targets_of(fault, self._victims))
+        self._say(f"injected: {fault.deed} {hit_ones} at step {position}")
 
     def _found(self) -> bool:
         course = self._course

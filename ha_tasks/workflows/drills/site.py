@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from ha_tasks.errors import UsageError
@@ -39,19 +40,21 @@ class Site:
         self._observations = observations
         self._clock = clock
 
-    def victims(self) -> dict[Victim, str]:
+    def victims(self) -> dict[Victim, tuple[str, ...]]:
         """Names of those that can be told before the drill; the rest is found while it goes on."""
         if self.service.kind is ServiceKind.HTTP:
             active = next(i for i in self.service.instances if i.role is Role.ACTIVE)
-            return {Victim.ACTIVE: active.name}
+            return {Victim.ACTIVE: (active.name,)}
         cluster = self._cluster()
-        members = cluster.sets[0].members
+        standing = cluster.sets[0]
+        members = standing.members
         return {
-            Victim.PRIMARY: cluster.primary,
-            Victim.STANDBY: members[-1],
-            Victim.OTHER_STANDBY: members[0],
-            Victim.BROKER: "broker",
-            Victim.STORE: "",
+            Victim.PRIMARY: (cluster.primary,),
+            Victim.STANDBY: members[-1:],
+            Victim.STANDBYS: members[-standing.quorum :],
+            Victim.EVERY_STANDBY: members,
+            Victim.BROKER: ("broker",),
+            Victim.STORE: ("",),
         }
 
     def unwell(self) -> list[str]:
@@ -104,6 +107,6 @@ def service_of(platform: Platform, kind: ServiceKind) -> Service:
     raise UsageError(f"the inventory has no service of kind {kind} to rehearse on")
 
 
-def target_of(fault: Fault, victims: dict[Victim, str]) -> str:
+def targets_of(fault: Fault, victims: Mapping[Victim, tuple[str, ...]]) -> tuple[str, ...]:
     """Whom the fault hits, by name."""
-    return fault.boundary if fault.victim is Victim.BOUNDARY else victims[fault.victim]
+    return (fault.boundary,) if fault.victim is Victim.BOUNDARY else victims[fault.victim]
