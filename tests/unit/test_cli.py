@@ -288,7 +288,7 @@ def test_status_and_its_like_answer_in_json_and_in_words(home: Path, capsys: pyt
         (["ack", "web"], "web had no cool-down"),
         (["playbook", "list"], "postgres-failover"),
         (["playbook", "show", "postgres-failover"], "no way back from here"),
-        (["playbook", "lint"], "ok: http-instance, postgres-failover, postgres-rejoin"),
+        (["playbook", "lint"], "ok: http-instance, postgres-failover, postgres-narrow-set, postgres-rejoin,"),
         (["plan", "web"], "refused now by blind: too few fresh vantages to judge"),
         (["drill", "list"], "lose-primary"),
     ):
