@@ -27,8 +27,6 @@ class Answer:
     lsn: int | None = None
     upstream: str | None = None
     """Node that it follows, or followed before it was told to follow nobody."""
-    follows: str | None = None
-    """Node that it is told to follow now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +47,7 @@ def start_of(cluster: Cluster, node: str, answer: Answer) -> Start | None:
     if node == latest.candidate and answer.word.promotion_begun == latest.epoch:
         beyond = (answer.word.on_disk or 0) > latest.timeline
         return Start(sync_setting=latest.sync_set.setting()) if beyond else None
-    follows = node in latest.sync_set.members and answer.follows == latest.candidate
+    follows = node in latest.sync_set.members and answer.upstream == latest.candidate
     return Start(upstream=latest.candidate) if follows else None
 
 

@@ -141,13 +141,7 @@ def asked(tools: PostgresTools, nodes: Iterable[str]) -> dict[str, Answer]:
 def _answer(status: NodeStatus) -> Answer:
     word: Word = word_of(status)
     runs = status.postmaster is Postmaster.RUNNING
-    return Answer(
-        word=word,
-        runs=runs,
-        lsn=status.lsn,
-        upstream=status.upstream or status.left,
-        follows=status.upstream,
-    )
+    return Answer(word=word, runs=runs, lsn=status.lsn, upstream=status.upstream or status.left)
 
 
 def _waits(cluster: Cluster, silent: list[str]) -> str:

@@ -69,6 +69,14 @@ def test_what_the_traces_do_is_harmless_as_long_as_every_rule_is_there(make):
         assert world.net.acknowledged, name
 
 
+def test_a_follower_of_the_candidate_that_stops_is_started_again_also_after_a_refusal(make):
+    """Found by these histories: once it was revoked, stopped, it followed nobody, and nobody started it."""
+    refused = (("kill_server", (3,)), ("work", ("A", 100_000, None)), ("suspect", (LEADER,)))
+    first = (FAIL_OVER[0], ("work", ("A", 100_000, None)), FAIL_OVER[0])
+    half = ("work_until", ("A", "promote answered"))
+    play(History(4, (*first, half, *refused, ("work", ("A", 100_000, None)))), make)
+
+
 def test_after_a_power_cut_in_the_middle_of_a_failover_everything_comes_back(make):
     """Found by these histories: nobody started a stopped node while the cluster was failing over."""
     cut = tuple(("kill_host", (node,)) for node in range(4))
