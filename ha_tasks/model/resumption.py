@@ -44,9 +44,13 @@ def start_of(cluster: Cluster, node: str, answer: Answer) -> Start | None:
     if not cluster.unfinished:
         return None
     latest = cluster.unfinished[-1]
-    if node == latest.candidate and answer.word.promotion_begun == latest.epoch:
-        beyond = (answer.word.on_disk or 0) > latest.timeline
-        return Start(sync_setting=latest.sync_set.setting()) if beyond else None
+    if node == latest.candidate and answer.word.promotion_begun is not None:
+        # Chosen again, it may have stopped before it heard of it: it is what its mark says.
+        begun = [
+            u for u in cluster.unfinished if (u.candidate, u.epoch) == (node, answer.word.promotion_begun)
+        ]
+        beyond = bool(begun) and (answer.word.on_disk or 0) > begun[-1].timeline
+        return Start(sync_setting=begun[-1].sync_set.setting()) if beyond else None
     follows = node in latest.sync_set.members and answer.upstream == latest.candidate
     return Start(upstream=latest.candidate) if follows else None
 

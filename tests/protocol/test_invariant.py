@@ -77,6 +77,13 @@ def test_a_follower_of_the_candidate_that_stops_is_started_again_also_after_a_re
     play(History(4, (*first, half, *refused, ("work", ("A", 100_000, None)))), make)
 
 
+def test_a_candidate_that_was_chosen_twice_and_stopped_in_between_is_started_again(make):
+    """Found by these histories: it bore the mark of the first time, and was looked for by the second."""
+    forgotten = (("cut", (1, 2)), FAIL_OVER[0], ("work", ("A", 100_000, None)))
+    again = (FAIL_OVER[0], ("work_until", ("A", "choose_candidate.done")), ("kill_server", (1,)))
+    play(History(3, (*forgotten, *again)), make)
+
+
 def test_after_a_power_cut_in_the_middle_of_a_failover_everything_comes_back(make):
     """Found by these histories: nobody started a stopped node while the cluster was failing over."""
     cut = tuple(("kill_host", (node,)) for node in range(4))
