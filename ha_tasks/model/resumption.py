@@ -49,7 +49,8 @@ def start_of(cluster: Cluster, node: str, answer: Answer) -> Start | None:
         begun = [
             u for u in cluster.unfinished if (u.candidate, u.epoch) == (node, answer.word.promotion_begun)
         ]
-        beyond = bool(begun) and (answer.word.on_disk or 0) > begun[-1].timeline
+        # Beyond the trunk: chosen again it was on its own branch already. One that is a standby refuses.
+        beyond = bool(begun) and (answer.word.on_disk or 0) > cluster.unfinished[0].timeline
         return Start(sync_setting=begun[-1].sync_set.setting()) if beyond else None
     follows = node in latest.sync_set.members and answer.upstream == latest.candidate
     return Start(upstream=latest.candidate) if follows else None

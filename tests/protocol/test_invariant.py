@@ -77,10 +77,11 @@ def test_a_follower_of_the_candidate_that_stops_is_started_again_also_after_a_re
     play(History(4, (*first, half, *refused, ("work", ("A", 100_000, None)))), make)
 
 
-def test_a_candidate_that_was_chosen_twice_and_stopped_in_between_is_started_again(make):
-    """Found by these histories: it bore the mark of the first time, and was looked for by the second."""
+@pytest.mark.parametrize("seen", ["choose_candidate.done", "promote answered"])
+def test_a_candidate_that_was_chosen_twice_and_stopped_is_started_again(make, seen):
+    """Found by these histories: by its mark it was looked for as if it had been chosen once."""
     forgotten = (("cut", (1, 2)), FAIL_OVER[0], ("work", ("A", 100_000, None)))
-    again = (FAIL_OVER[0], ("work_until", ("A", "choose_candidate.done")), ("kill_server", (1,)))
+    again = (FAIL_OVER[0], ("work_until", ("A", seen)), ("kill_server", (1,)))
     play(History(3, (*forgotten, *again)), make)
 
 
