@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ha_tasks.bootstrap.replication import replication_watch_of
 from ha_tasks.bootstrap.standby import standby_of
 from ha_tasks.workflows.cluster_moves import PostgresTools
 from ha_tasks.workflows.in_place import InPlace
@@ -31,6 +32,7 @@ def observer_of(system: System, tools: PostgresTools) -> Observer:
         actor=system.actor,
         stopped=system.is_stopped,
         held=held,
+        look=replication_watch_of(system).look,
     )
     standings = Standings(
         platform=system.platform, clusters=system.store.clusters, agents=system.agents, held=held

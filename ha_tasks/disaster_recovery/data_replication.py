@@ -17,6 +17,7 @@ from ha_tasks.ports.postgres import PostgresControl
 from ha_tasks.ports.repositories import Clusters
 
 AGENT_TIMEOUT_S = 0.5
+LOOKS = 2
 
 _Said = TypeVar("_Said")
 
@@ -30,19 +31,24 @@ class DataReplication:
         self._agents = agents
 
     def check(self, service: Service) -> ReplicationReport:
-        """Every server and every agent is asked once, all side by side; who does not answer is a finding.
+        """Every server and every agent is asked, all side by side; who does not answer is a finding.
 
+        Once more where what is recorded was changed meanwhile: what was read would not fit it.
         Raises StoreUnreachable, and UsageError for what is no PostgreSQL service.
         """
-        cluster = self._recorded(service)
-        nodes = service.instances
-        answers = _side_by_side(nodes, lambda node: self._reading(service, node))
-        words = _side_by_side(nodes, self._word)
+        cluster, nodes = self._recorded(service), service.instances
+        for _ in range(LOOKS):
+            judged_by = cluster
+            answers = _side_by_side(nodes, lambda node: self._reading(service, node))
+            words = _side_by_side(nodes, self._word)
+            cluster = self._recorded(service)
+            if cluster == judged_by:
+                break
         facts = ClusterFacts(
             service=service.name,
             answers={node.name: said for node, said in zip(nodes, answers, strict=True)},
             addresses={node.name: node.address for node in nodes},
-            cluster=cluster,
+            cluster=judged_by,
             words={node.name: word for node, word in zip(nodes, words, strict=True)},
             ours=is_ours(service),
         )

@@ -91,6 +91,8 @@ class GuardFacts:
     """Host that the plan needs and whose agent does not answer."""
     stalled: str | None = None
     """The synchronous set that policy durability keeps, although nobody would be left in it."""
+    unproved: tuple[str, ...] = ()
+    """Why the recorded synchronous set proves nothing, so that whatever is promoted may lack rows."""
     possible_loss: Loss | None = None
     """None: no acknowledged data can be lost."""
     rpo_s: float = 0.0
@@ -119,6 +121,8 @@ def refusal(facts: GuardFacts, passing: Collection[Guard] = ()) -> Refusal | Non
 
 def _approvable(guard: Guard, f: GuardFacts) -> bool:
     if guard is Guard.DATA_LOSS:
+        if f.unproved and f.accepted_bytes is None:
+            return False
         return f.possible_loss is not None and f.possible_loss.known
     return guard is Guard.APPROVAL
 
@@ -237,6 +241,12 @@ def _stalled(f: GuardFacts) -> str | None:
 
 def _loss(f: GuardFacts) -> str | None:
     """An acceptance is of so many bytes, not of whatever it turns out to be."""
+    if f.unproved and f.accepted_bytes is None:
+        return (
+            f"how much would be lost is not known: {'; '.join(f.unproved)}. If {f.plan.service} comes back, "
+            f"mend that (docs/runbooks/data-at-risk.md); to promote the furthest standby all the same: "
+            f"ha-tasks recover {f.plan.service} --accept-data-loss=BYTES"
+        )
     loss = f.possible_loss
     if loss is None:
         return None

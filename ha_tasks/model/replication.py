@@ -172,6 +172,8 @@ class ReplicationReport:
     risk: Risk
     nodes: tuple[NodeView, ...]
     findings: tuple[Finding, ...]
+    recorded_primary: str | None = None
+    """By the store; None: it is not in care."""
 
     def to_json(self) -> Json:
         """The report as plain JSON."""

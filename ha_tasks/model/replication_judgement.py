@@ -87,6 +87,7 @@ def report(facts: ClusterFacts) -> ReplicationReport:
         risk=risk(facts, seen),
         nodes=seen,
         findings=tuple(findings(facts, seen)),
+        recorded_primary=recorded,
     )
 
 

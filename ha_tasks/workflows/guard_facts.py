@@ -19,12 +19,20 @@ from ha_tasks.model.revision import UNREVISED, Standing
 from ha_tasks.model.run import Run, RunState, leaves_nothing
 from ha_tasks.model.switch import EVERYTHING, OBSERVE, STOP, Switch
 from ha_tasks.model.sync_change import GAP, looks_at, without
+from ha_tasks.model.unproved import read_doubts, standing
 from ha_tasks.model.verdict import Verdict, VerdictState
 from ha_tasks.names import ActionName
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.limits import Limits
 from ha_tasks.ports.maintenance import MaintenanceBook
-from ha_tasks.ports.repositories import Clusters, Incidents, Journal, Observations, WantedServers
+from ha_tasks.ports.repositories import (
+    Clusters,
+    Incidents,
+    Journal,
+    Observations,
+    ReplicationBook,
+    WantedServers,
+)
 
 HOUR = timedelta(hours=1)
 AGENT_SEEN_WITHIN = timedelta(seconds=2.5)
@@ -63,6 +71,11 @@ class GuardSources(Protocol):
     @property
     def clusters(self) -> Clusters:
         """PostgreSQL clusters."""
+        ...
+
+    @property
+    def replication(self) -> ReplicationBook:
+        """The latest picture of each cluster's replication."""
         ...
 
     @property
@@ -136,6 +149,7 @@ class GuardFactsGatherer:
             frozen_by=self._frozen_by(incident),
             silent_host=self._silent_host(incident),
             stalled=self._stalled(incident, service),
+            unproved=self._unproved(incident),
             possible_loss=self._possible_loss(incident, service, said),
             rpo_s=service.rpo_s,
             accepted_bytes=said.accepted_bytes,
@@ -237,6 +251,19 @@ class GuardFactsGatherer:
         if not looks or without(cluster.sets, incident.instance, looks[-1].receiving, settings.policy):
             return None
         return " and ".join(s.setting() for s in cluster.sets)
+
+    def _unproved(self, incident: Incident) -> tuple[str, ...]:
+        """Why R + W > N would prove nothing, by all that was seen while the primary lived.
+
+        Where nobody has looked yet nothing is doubted: whoever is taken into care has its set set and
+        confirmed, and the reconciler, which looks each second, tells of every edit that it puts back. To
+        wait for a picture would have no failover at all where the schedule does not run.
+        """
+        cluster = self._cluster(self._platform.services[incident.service])
+        if incident.kind is not IncidentKind.PRIMARY_DOWN or cluster is None:
+            return ()
+        _, picture = self._sources.replication.latest().get(cluster.name, (None, {}))
+        return standing(read_doubts(picture), cluster)
 
     def _possible_loss(self, incident: Incident, service: Service, said: Said) -> Loss | None:
         """Policy durability stalls instead, whatever happens, unless a person accepts a loss."""

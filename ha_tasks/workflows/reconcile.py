@@ -24,16 +24,19 @@ from ha_tasks.workflows.cluster_moves import (
     PostgresTools,
     everybody_follows,
     unblock,
+    wait_for_set,
     writes_are_taken,
 )
 from ha_tasks.workflows.held_clients import let_go
 from ha_tasks.workflows.resuming import Resumer
-from ha_tasks.workflows.sync_sets import put_back
+from ha_tasks.workflows.sync_sets import is_edited, put_back
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
 """Deadline of one heartbeat row."""
+CONFIRMED_WITHIN_S = 2.0
+"""So long a set that was put back is waited for; later the scheduled look finds that it holds."""
 
 
 class Reconciler:
@@ -51,7 +54,9 @@ class Reconciler:
         actor: str,
         stopped: Callable[[str], bool] = lambda _: False,
         held: Callable[[], str | None] = lambda: None,
+        look: Callable[[Service, str | None], object] = lambda *_: None,
     ) -> None:
+        """``look``: ReplicationWatch's, told of a primary whose synchronous set was put back."""
         self._platform = platform
         self._balancer = balancer
         self._tools = tools
@@ -61,6 +66,7 @@ class Reconciler:
         self._resumer = Resumer(tools=tools, journal=journal, incidents=incidents, actor=actor)
         self._stopped = stopped
         self._held = held
+        self._look = look
 
     def balancers(self) -> tuple[Drift, ...]:
         """Re-applies the wanted state, for example after a restart of HAProxy. Answers what had drifted.
@@ -140,9 +146,24 @@ class Reconciler:
         if self._stopped(service.name):
             return
         with suppress(Unreachable, PassingFailure, AgentRefused):
-            if put_back(self._tools, service, cluster, self._journal):
-                self._ledger.count(Counter.SYNC_SET_EDITED, {"cluster": cluster.name})
-                log.warning("%s: its synchronous set was edited by hand, and was put back", cluster.name)
+            if is_edited(self._tools, service, cluster):
+                self._put_back(service, cluster)
+
+    def _put_back(self, service: Service, cluster: Cluster) -> None:
+        """Until the set has what was committed before, a failover would prove nothing, and is refused.
+
+        Also when the primary dies in the middle of it. AgentRefused: somebody is changing the set.
+        """
+        try:
+            put_back(self._tools, service, cluster, self._journal)
+        except (Unreachable, PassingFailure):
+            self._look(service, cluster.primary)
+            raise
+        self._ledger.count(Counter.SYNC_SET_EDITED, {"cluster": cluster.name})
+        log.warning("%s: its synchronous set was edited by hand, and was put back", cluster.name)
+        self._look(service, cluster.primary)
+        wait_for_set(self._tools, service, cluster.primary, cluster.sets[0], CONFIRMED_WITHIN_S)
+        self._look(service, None)
 
     def _is_whole(self, service: Service, cluster: Cluster) -> bool:
         taken = writes_are_taken(self._tools, service, cluster, within_s=0.0)

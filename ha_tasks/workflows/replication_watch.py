@@ -14,6 +14,7 @@ from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Service
 from ha_tasks.model.replication import NodeRole, ReplicationReport
 from ha_tasks.model.replication_findings import Finding
+from ha_tasks.model.unproved import Doubt, doubts, edited, read_doubts
 from ha_tasks.names import Counter
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.ledger import Ledger
@@ -48,20 +49,30 @@ class ReplicationWatch:
         self._clock = clock
         self._actor = actor
 
-    def look(self, service: Service) -> Json:
-        """Asks every server, keeps what it came to, opens and resolves incidents; answers the picture."""
+    def look(self, service: Service, put_back: str | None = None) -> Json:
+        """Asks every server, keeps what it came to, opens and resolves incidents; answers the picture.
+
+        ``put_back``: the primary on which another set than the recorded one was found, and has just been
+        replaced. A failover is refused until the recorded set has what was committed by then.
+        """
         report = self._replication.check(service)
         now = self._clock.now()
         since = self._since(service.name, report, now)
         told = report.to_json()
         for finding in told["findings"]:
             finding["since"] = since[finding["key"]].isoformat()
+        told["doubts"] = [doubt.to_json() for doubt in self._doubts(report, put_back)]
         self._book.put(service.name, told, now)
         self._ledger.integrity(CHECK, service.name, report.ok, now)
         if not self._moving(report):
             self._tell(service.name, report, since, now)
         self._resolve(service.name, report, now)
         return told
+
+    def _doubts(self, report: ReplicationReport, put_back: str | None) -> tuple[Doubt, ...]:
+        _, before = self._book.latest().get(report.service, (None, {}))
+        known = read_doubts(before)
+        return doubts(report, known if put_back is None else (*known, edited(put_back)))
 
     def _since(self, service: str, report: ReplicationReport, now: datetime) -> dict[str, datetime]:
         """Since when each finding has been there at every look."""

@@ -48,19 +48,24 @@ def change_set(
     )
 
 
-def put_back(tools: PostgresTools, service: Service, cluster: Cluster, journal: Journal) -> bool:
-    """Sets what is recorded on a primary that says something else; True when it did.
+def is_edited(tools: PostgresTools, service: Service, cluster: Cluster) -> bool:
+    """True when the recorded primary says something else than the record. Raises ServiceUnreachable.
 
-    A set that was edited by hand is never made the truth: who could acknowledge in that time is nobody's
-    promise. While two sets are recorded, whoever changes them resumes. Raises ServiceUnreachable.
+    While two sets are recorded, whoever changes them resumes.
     """
     if len(cluster.sets) != 1:
         return False
-    (recorded,) = cluster.sets
-    if tools.control.sync_setting(service, service.instance(cluster.primary)) == recorded.setting():
-        return False
-    apply_set(tools, service, cluster, recorded, journal.next_fence(tools.clock.now()))
-    return True
+    setting = tools.control.sync_setting(service, service.instance(cluster.primary))
+    return setting != cluster.sets[0].setting()
+
+
+def put_back(tools: PostgresTools, service: Service, cluster: Cluster, journal: Journal) -> None:
+    """Sets what is recorded. Fenced by the epoch. Raises ServiceUnreachable.
+
+    A set that was edited by hand is never made the truth: who could acknowledge in that time is nobody's
+    promise.
+    """
+    apply_set(tools, service, cluster, cluster.sets[0], journal.next_fence(tools.clock.now()))
 
 
 def apply_set(tools: PostgresTools, service: Service, cluster: Cluster, wanted: SyncSet, fence: int) -> None:

@@ -30,10 +30,11 @@ class World:
         self.store.clusters.register(record, self.clock.now())
         self.primary = FakeNode(primary=True, standbys={"pg2": LSN, "pg3": LSN})
         self.primary.settings["synchronous_standby_names"] = both.setting()
-        nodes = {"pg1": self.primary, "pg2": FakeNode(), "pg3": FakeNode()}
+        self.nodes = {"pg1": self.primary, "pg2": FakeNode(), "pg3": FakeNode()}
+        self.control = FakePostgresControl(self.nodes)
         self.watch = ReplicationWatch(
             replication=DataReplication(
-                control=FakePostgresControl(nodes),
+                control=self.control,
                 clusters=self.store.clusters,
                 agents=FakeHostAgents(primary="pg1", others=["pg2", "pg3"]),
             ),
