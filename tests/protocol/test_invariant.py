@@ -8,13 +8,13 @@ from tests.protocol.explorer import LEADER, History, explore, history_of, play
 from tests.protocol.machine import many_histories
 from tests.protocol.traces import FAIL_OVER, TRACES
 
-SEEDS = range(50)
+SEEDS = range(200)
 MANY = range(1000, 11_000)
 
 
 def test_histories_by_hypothesis():
     with many_histories() as play_many:
-        play_many(20, steps=25)
+        play_many(40, steps=25)
 
 
 def test_histories_by_number(make):

@@ -14,7 +14,6 @@ FOUND_BY_CHANCE = (
     "the_least_advanced",
     "ledger_written_afterwards",
     "no_mark",
-    "receiver_lives_on",
 )
 """Where a fault is no more than one request deep, histories that nobody wrote find it too."""
 
