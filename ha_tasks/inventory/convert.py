@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ha_tasks.inventory.schema import (
+from ha_tasks.inventory.schema import InventoryFile
+from ha_tasks.inventory.schema_services import (
     TIERS,
     InstanceTable,
-    InventoryFile,
     PatroniTable,
     PoolerTable,
     PostgresTable,

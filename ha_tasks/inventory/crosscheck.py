@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ha_tasks.inventory import forms, led, tls
-from ha_tasks.inventory.schema import InstanceTable, InventoryFile, ServiceTable
+from ha_tasks.inventory.schema import InventoryFile
+from ha_tasks.inventory.schema_services import InstanceTable, ServiceTable
 from ha_tasks.inventory.store_place import Resolve, as_written, owner_of_store_place
 from ha_tasks.model.event import EXCHANGE
 from ha_tasks.model.fault import closest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ha_tasks.inventory import forms
-from ha_tasks.inventory.schema import PatroniTable, ServiceTable
+from ha_tasks.inventory.schema_services import PatroniTable, ServiceTable
 
 
 def misfits(key: str, service: ServiceTable) -> Iterator[tuple[str, str, str, bool]]:

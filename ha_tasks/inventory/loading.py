@@ -18,7 +18,9 @@ from ha_tasks.inventory.convert import platform_from
 from ha_tasks.inventory.crosscheck import findings
 from ha_tasks.inventory.environment import override, variable_for
 from ha_tasks.inventory.inventory import Inventory
-from ha_tasks.inventory.schema import InventoryFile, SecretTable, ServiceTable
+from ha_tasks.inventory.schema import InventoryFile
+from ha_tasks.inventory.schema_base import SecretTable
+from ha_tasks.inventory.schema_services import ServiceTable
 from ha_tasks.inventory.secret import (
     Endpoint,
     Secret,

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from ha_tasks.errors import InventoryError
-from ha_tasks.inventory.schema import SecretTable
+from ha_tasks.inventory.schema_base import SecretTable
 from ha_tasks.model.tls import with_query
 
 COMMAND_DEADLINE_S = 10.0

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ha_tasks.inventory import forms
-from ha_tasks.inventory.schema import InventoryFile, TlsTable
+from ha_tasks.inventory.schema import InventoryFile
+from ha_tasks.inventory.schema_base import TlsTable
 from ha_tasks.inventory.secret import closed_file_problem, open_file_problem
 from ha_tasks.model.tls import SECURE_BROKERS, Tls
 
