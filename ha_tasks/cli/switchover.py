@@ -25,6 +25,7 @@ from ha_tasks.model.incident import IncidentKind
 from ha_tasks.model.led_by_others import must_be_ours
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import ManagedBy, ServiceKind
+from ha_tasks.model.precedence import ranks
 from ha_tasks.model.run import Run, RunState
 from ha_tasks.model.switchover import successor
 from ha_tasks.workflows.planned_work import Ordered
@@ -182,7 +183,8 @@ def proposed(system: System, service: Service) -> str:
     """The standby that would take over where a person names none; Refused when none could."""
     cluster = cluster_of(system, service)
     others = [i.name for i in service.instances if i.name != cluster.primary]
-    best = successor(cluster, standbys_seen(system.agents, others))
+    order = ranks(service, cluster.primary)
+    best = successor(cluster, standbys_seen(system.agents, others), ranks=order)
     if best is None:
         raise Refused(f"no standby of {service.name} could take over now; see: ha-tasks status")
     return best

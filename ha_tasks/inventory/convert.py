@@ -79,6 +79,9 @@ def _instance(service: str, kind: str, table: InstanceTable) -> Instance:
         address=table.address,
         role=Role.NODE if kind == "postgres" else Role(table.role or "active"),
         unit=table.unit,
+        priority=table.priority,
+        site=table.site or "",
+        synchronous=table.sync,
     )
 
 

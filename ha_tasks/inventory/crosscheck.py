@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ha_tasks.inventory import forms, led, tls
+from ha_tasks.inventory import forms, led, standbys, tls
 from ha_tasks.inventory.schema import InventoryFile
 from ha_tasks.inventory.schema_services import InstanceTable, ServiceTable
 from ha_tasks.inventory.store_place import Resolve, as_written, owner_of_store_place
@@ -268,43 +268,8 @@ def _store_is_apart(file: InventoryFile, resolve: Resolve) -> Iterator[Finding]:
 
 def _redundancy(file: InventoryFile) -> Iterator[Finding]:
     for name, service in file.services.items():
-        if service.kind != "postgres" or service.managed_by != "ha_tasks" or service.postgres is None:
-            continue
-        yield from _nodes(f"services.{name}", service, service.postgres.policy)
-
-
-def _nodes(key: str, service: ServiceTable, chosen: str | None) -> Iterator[Finding]:
-    policy = chosen or "durability"
-    count = len(service.instances)
-    if count == 1:
-        yield Finding(
-            key=f"{key}.instances",
-            problem=f"one node has no standby to fail over to (policy {policy})",
-            mending="add two standbys; until then an outage lasts until a person mends it",
-            warning=True,
-        )
-    if count == 2 and chosen is None:
-        yield Finding(
-            key=f"{key}.postgres.policy",
-            problem="a cluster of two nodes must choose what happens while its only standby is away",
-            mending='write policy = "durability" (commits wait), or "availability" (they go on, and the next '
-            "failure loses what was acknowledged last)",
-        )
-    if count == 2 and chosen == "durability":
-        yield Finding(
-            key=f"{key}.instances",
-            problem="with one standby, writes stall while it is away (policy durability)",
-            mending='add a second standby, or accept a possible loss: policy = "availability"',
-            warning=True,
-        )
-    machines = Counter(i.host for i in service.instances if i.host)
-    for host in sorted(h for h, number in machines.items() if number > 1):
-        yield Finding(
-            key=f"{key}.instances",
-            problem=f"{machines[host]} nodes stand on host {host} and fall with it",
-            mending="put each node on a host of its own",
-            warning=True,
-        )
+        for key, problem, mending, warning in standbys.misfits(f"services.{name}", service):
+            yield Finding(key=key, problem=problem, mending=mending, warning=warning)
 
 
 def _broker_is_apart(file: InventoryFile) -> Iterator[Finding]:

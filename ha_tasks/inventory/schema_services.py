@@ -108,6 +108,22 @@ class InstanceTable(Table):
     unit: Name | None = Field(
         default=None, description="Unit that the host's agent restarts; left out: it is not restarted by us."
     )
+    priority: int = Field(
+        default=0,
+        ge=-1000,
+        le=1000,
+        description="Of standbys with the same data the one with the highest is promoted (kind postgres).",
+    )
+    site: Name | None = Field(
+        default=None,
+        description="Where it stands; of standbys of the same data and priority one at the site of the old "
+        "primary is promoted (kind postgres).",
+    )
+    sync: bool = Field(
+        default=True,
+        description="`false`: no commit ever waits for it, as for a copy in another region; it is promoted "
+        "only by a person who accepts the loss (kind postgres).",
+    )
 
 
 class ServiceTable(Table):

@@ -52,7 +52,7 @@ def _of(change: Change, known: Known) -> Iterator[Consequence]:
         case ["services", service, "instances", instance]:
             yield from _instance(change, instance, (known.clusters or {}).get(service))
         case ["services", service, "instances", instance, key]:
-            yield from _moved(instance, key, (known.clusters or {}).get(service))
+            yield from _node(change, instance, key, (known.clusters or {}).get(service))
         case ["services", service, key, *_]:
             yield from _setting(change, service, key)
         case ["hosts", host, *_]:
@@ -98,11 +98,23 @@ def _instance(change: Change, instance: str, cluster: Cluster | None) -> Iterato
     yield from _member(instance, cluster)
 
 
-def _moved(instance: str, key: str, cluster: Cluster | None) -> Iterator[Consequence]:
+def _node(change: Change, instance: str, key: str, cluster: Cluster | None) -> Iterator[Consequence]:
     """Another agent knows nothing of what the one that had the node has promised."""
+    if key in ("priority", "site", "sync"):
+        yield Consequence(about=instance, text=_preferred(key, change))
+        return
     yield Consequence(about=instance, text="it is looked for where the file now says")
     if key == "host":
         yield from _member(instance, cluster)
+
+
+def _preferred(key: str, change: Change) -> str:
+    """``sync`` left out is true."""
+    if key != "sync":
+        return "of standbys with the same data another one may be promoted from now on"
+    if change.after is False:
+        return "it leaves the synchronous set; from then on only a person has it promoted, who accepts a loss"
+    return "it comes into the synchronous set by the playbook of a standby that is down"
 
 
 def _joins(cluster: Cluster | None) -> str:

@@ -80,6 +80,12 @@ class Instance:
     role: Role
     unit: str | None = None
     """Name of the unit that the host agent restarts; None: it cannot be restarted by us."""
+    priority: int = 0
+    """Of PostgreSQL nodes with the same data the one with the higher priority is promoted."""
+    site: str = ""
+    """Where it stands, in a word of one's own; empty: it is not told."""
+    synchronous: bool = True
+    """False: no commit ever waits for this PostgreSQL node, and only a person has it promoted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +150,11 @@ class Service:
     managed_by: ManagedBy = ManagedBy.HA_TASKS
     patroni: PatroniApi | None = None
     """With ``managed_by`` PATRONI only."""
+
+    @property
+    def asynchronous(self) -> frozenset[str]:
+        """Names of the nodes that must never be in the synchronous set."""
+        return frozenset(i.name for i in self.instances if not i.synchronous)
 
     def instance(self, name: str) -> Instance:
         """The instance of that name; KeyError when there is none."""

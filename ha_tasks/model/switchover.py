@@ -6,7 +6,7 @@ to the standbys, so nothing can be lost, and whatever objects before the promoti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from ha_tasks.model.cluster import Cluster, ClusterState, Revoked
@@ -123,15 +123,20 @@ def _of_transactions(facts: SwitchoverFacts) -> Iterable[str]:
         yield f"long transactions would be cut: {named}{more}; let them end, or end them"
 
 
-def successor(cluster: Cluster, standbys: Mapping[str, Standby | None]) -> str | None:
-    """The standby that is proposed where a person names none: the furthest one of the synchronous set."""
+def successor(
+    cluster: Cluster, standbys: Mapping[str, Standby | None], *, ranks: Collection[str] = ()
+) -> str | None:
+    """The standby that is proposed where a person names none: the furthest one of the synchronous set.
+
+    ``ranks``: whom is preferred of those equally far, the first most.
+    """
     members = {m for s in cluster.sets for m in s.members} - {cluster.primary}
     able = [
         Revoked(node=name, timeline=s.timeline or 0, lsn=s.lsn)
         for name, s in standbys.items()
         if name in members and s is not None and s.running and s.in_recovery and s.lsn is not None
     ]
-    best = choose_candidate(able)
+    best = choose_candidate(able, ranks=ranks)
     return None if best is None else best.node
 
 

@@ -46,6 +46,14 @@ def left_out(verdict: Verdict, now: datetime) -> Verdict:
     return replace(verdict, state=VerdictState.FAILED, evidence=text, failing_since=now)
 
 
+def deaf(verdict: Verdict, since: datetime | None) -> Verdict:
+    """An asynchronous standby that has received nothing since; None: it does. The primary may be another."""
+    if since is None or verdict.state is not VerdictState.HEALTHY:
+        return verdict
+    text = "answers, and receives nothing from the primary"
+    return replace(verdict, state=VerdictState.FAILED, evidence=text, failing_since=since)
+
+
 def half_failed_over(verdict: Verdict, doubted: Sequence[str], now: datetime) -> Verdict:
     """A primary that answers is none as long as another may have been promoted: its failover has to end."""
     if not doubted or verdict.state in (VerdictState.FAILED, VerdictState.BLIND):

@@ -59,7 +59,7 @@ class Adopter:
         return Adoption(
             service=service.name,
             primary=primary,
-            sync_set=sync_set_of(standbys),
+            sync_set=sync_set_of(standbys - service.asynchronous),
             epoch=max(s.epoch for s in statuses) + 1,
         )
 
@@ -83,7 +83,9 @@ class Adopter:
         )
         recorded = self._tools.clusters.register(cluster, now)
         self._tools.router.route_writes(service, recorded.primary)
-        self._tools.router.route_reads(service, found.sync_set.members)
+        # Everybody streams, or it would not have been adopted.
+        standbys = [i.name for i in service.instances if i.name != recorded.primary]
+        self._tools.router.route_reads(service, standbys)
         return recorded
 
     def _must_be_new(self, service: Service) -> None:

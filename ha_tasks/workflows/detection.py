@@ -22,7 +22,7 @@ from ha_tasks.model.probe import ProbeOutcome, Target
 from ha_tasks.model.run import Run
 from ha_tasks.model.serving import ledger_entry, nobody_serves
 from ha_tasks.model.sync_change import looks_at, members_of, unheard
-from ha_tasks.model.verdict import Verdict, VerdictState, half_failed_over, left_out
+from ha_tasks.model.verdict import Verdict, VerdictState, deaf, half_failed_over, left_out
 from ha_tasks.names import Counter, Histogram
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.ledger import Ledger
@@ -102,8 +102,9 @@ class Detection:
             mine = [o for o in outcomes if o.target.service == service.name]
             lost = self._unheard(service, mine, now)
             judged = self._detector.analyze_system_state(service, mine, now, primary=primary)
-            outside = self._outside(service)
+            outside, unfed = self._outside(service), self._unfed(service, mine, now)
             left = [left_out(v, now) if v.target.instance in outside else v for v in judged]
+            left = [deaf(v, unfed.get(v.target.instance)) for v in left]
             doubted = self._doubted(service)
             whole = [half_failed_over(v, doubted, now) if v.target.instance == primary else v for v in left]
             known = [replace(v, unheard_since=lost.get(v.target.instance)) for v in whole]
@@ -166,14 +167,27 @@ class Detection:
             return None
 
     def _outside(self, service: Service) -> set[str]:
-        """Nodes of a steady cluster that not every recorded set names: a change was never ended."""
+        """Nodes of a steady cluster that not every recorded set names: a change was never ended.
+
+        Who is asynchronous stands outside of it on purpose.
+        """
         if self.primary_of(service) is None:
             return set()
         cluster = self._clusters.get(service.name)
         if cluster.state is not ClusterState.STEADY:
             return set()
         inside = set.intersection(*(set(s.members) for s in cluster.sets)) if cluster.sets else set()
-        return {i.name for i in service.instances} - inside - {cluster.primary}
+        return {i.name for i in service.instances if i.synchronous} - inside - {cluster.primary}
+
+    def _unfed(
+        self, service: Service, outcomes: Sequence[ProbeOutcome], now: datetime
+    ) -> Mapping[str, datetime]:
+        """Asynchronous nodes of a steady cluster that its primary has sent nothing for too long."""
+        cluster = self._led(service)
+        if cluster is None or cluster.state is not ClusterState.STEADY:
+            return {}
+        nodes = service.asynchronous - members_of(cluster.sets) - {cluster.primary}
+        return unheard(nodes, looks_at(cluster.primary, outcomes), now)
 
     def _doubted(self, service: Service) -> list[str]:
         """Candidates of a failover that did not end, each of which may be a primary by now."""
@@ -186,11 +200,17 @@ class Detection:
     def _unheard(
         self, service: Service, outcomes: Sequence[ProbeOutcome], now: datetime
     ) -> Mapping[str, datetime]:
-        """Members of the recorded sets that a primary which serves has sent nothing for too long."""
+        """Members of the recorded sets that a primary which serves has sent nothing for too long.
+
+        And those that must not be members, as long as there are others: they are let out the same way.
+        """
         cluster = self._led(service)
         if cluster is None:
             return {}
-        return unheard(members_of(cluster.sets), looks_at(cluster.primary, outcomes), now)
+        members = members_of(cluster.sets)
+        wrong = members & service.asynchronous if members - service.asynchronous else frozenset()
+        lost = unheard(members, looks_at(cluster.primary, outcomes), now)
+        return {**dict.fromkeys(wrong, now), **lost}
 
     def _led(self, service: Service) -> Cluster | None:
         """The recorded cluster, while nobody fails it over."""
@@ -215,7 +235,8 @@ class Detection:
         service = verdict.target.service
         silent = {v.target.instance for v in verdicts if v.target.service == service and v.unheard_since}
         members = members_of(self._clusters.get(service).sets)
-        text = "in the synchronous set, and receives nothing"
+        asynchronous = verdict.target.instance in self._platform.services[service].asynchronous
+        text = f"in the synchronous set, and {'sync = false' if asynchronous else 'receives nothing'}"
         found = replace(verdict, evidence=text, failing_since=verdict.unheard_since)
         severity = "critical" if members <= silent else "warning"
         return self._open(found, IncidentKind.SYNC_MEMBER_SILENT, severity)
@@ -310,7 +331,7 @@ class Detection:
         if service.kind is not ServiceKind.POSTGRES or not is_ours(service):
             return True
         cluster = self._clusters.get(service.name)
-        others = {i.name for i in service.instances} - {cluster.primary}
+        others = {i.name for i in service.instances if i.synchronous} - {cluster.primary}
         return len(cluster.sets) == 1 and set(cluster.sets[0].members) == others
 
     def _in_order(self, incidents: Sequence[Incident]) -> list[Incident]:

@@ -26,6 +26,7 @@ name = "pg2"
 host = "db2"
 address = "127.0.0.1:5432"
 """
+ASYNC_PG2, ASYNC_PG3 = (PG2, f"{PG2}sync = false\n"), (PG3, f"{PG3}sync = false\n")
 POSTGRES_OF_DB = """[services.db.postgres]
 database = "app"
 user = "ha_control"                    # the role with which the control plane looks and verifies
@@ -63,6 +64,17 @@ FAULTS = [
     ([('depends_on = ["db"]', 'depends_on = ["web"]')], "services.web.depends_on: goes round in a circle"),
     ([(POSTGRES_OF_DB, "")], "services.db.postgres: is missing; add [services.db.postgres]"),
     ([(PG3, ""), (POLICY, "")], "services.db.postgres.policy: a cluster of two nodes must choose"),
+    (
+        [ASYNC_PG3, (POLICY, "")],
+        "services.db.postgres.policy: a cluster of two synchronous nodes (pg1, pg2) must choose what",
+    ),
+    (
+        [ASYNC_PG2, ASYNC_PG3],
+        "services.db.instances: no commit can wait for a standby: they are sync = false, only pg1 is not",
+    ),
+    ([('name = "cache1"', 'sync = false\nname = "cache1"')], "services.cache.instances.cache1.sync: is not for kind redis; take it out"),
+    ([(PG3, f"{PG3}priority = 1001\n")], "services.db.instances.2.priority: is 1001"),
+    ([(PG3, f'{PG3}site = "not a name"\n')], "services.db.instances.2.site: is no name"),
     ([(ROUTING_OF_DB, "")], "services.db.routing: is missing: after a promotion"),
     ([('name = "pg1" ', 'role = "active"\nname = "pg1" ')], "services.db.instances.pg1.role: a PostgreSQL"),
     ([("[services.db.postgres]", "[services.cache.postgres]")], "services.cache.postgres: is not for kind"),
@@ -160,6 +172,15 @@ WARNINGS = [
     ),
     ([(PG3, ""), (PG2, "")], "services.db.instances: one node has no standby to fail over to"),
     ([(PG3, "")], "services.db.instances: with one standby, writes stall while it is away"),
+    ([ASYNC_PG3], "services.db.instances: with one synchronous standby, writes stall while it is away"),
+    (
+        [ASYNC_PG2, ASYNC_PG3, (POLICY, 'policy = "availability"')],
+        "services.db.instances: no commit can wait for a standby: they are sync = false, only pg1 is not",
+    ),
+    (
+        [*patroni(API), (PG3, f"{PG3}priority = 5\n")],
+        'services.db.instances.pg3.priority: has no effect: who is promoted is decided elsewhere ("patroni")',
+    ),
     ([('host = "db2"', 'host = "db1"')], "services.db.instances: 2 nodes stand on host db1 and fall with it"),
     ([("127.0.0.1:6391", "127.0.0.1:6379")], "broker.url: the broker is the protected services.cache"),
     (

@@ -215,8 +215,8 @@ def test_a_later_epoch_is_not_set_back_by_whoever_looked_before_it():
 # From what the observers see.
 
 
-def watched(feeds=("pg2", "pg3")):
-    world = detection.World(database())
+def watched(feeds=("pg2", "pg3"), service=None):
+    world = detection.World(service or database())
     world.cluster()
     for node in ("pg2", "pg3"):
         world.health.facts[node] = {

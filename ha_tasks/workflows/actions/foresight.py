@@ -23,6 +23,7 @@ from ha_tasks.model.cluster import (
 )
 from ha_tasks.model.failover import choose_candidate, survivors
 from ha_tasks.model.platform import DataPolicy
+from ha_tasks.model.precedence import ranks
 from ha_tasks.model.sync_change import including, without
 from ha_tasks.names import ActionName
 from ha_tasks.ports.action import Change, Difference, StepContext
@@ -167,11 +168,12 @@ def choose(tools: PostgresTools, ctx: StepContext) -> Difference:
         for node, s in found.items()
         if s is not None and s.timeline is not None and s.lsn is not None
     ]
-    best = choose_candidate(ahead, cluster.unfinished)
+    best = choose_candidate(ahead, cluster.unfinished, ranks=ranks(ctx.service, cluster.primary))
     if best is None:
         text = f"the furthest of {', '.join(found) or 'nobody'}"
         return Difference(text=text, doubt="it would refuse: none of them answers now")
-    left = survivors(best, ahead, cluster.unfinished)
+    aside = ctx.service.asynchronous
+    left = [n for n in survivors(best, ahead, cluster.unfinished) if n not in aside]
     if not left:
         return Difference(
             text=f"only {best.node} answers now", doubt=f"it would refuse: {best.node} would have no standby"
@@ -257,6 +259,8 @@ def widen_sync_set(tools: PostgresTools, ctx: StepContext) -> Difference:
     """The synchronous set, by the joint rule."""
     cluster, node = _cluster(tools, ctx), str(ctx.args["instance"])
     before = _setting(cluster.sets)
+    if node in ctx.service.asynchronous:
+        return Difference(text=f"{node} is asynchronous (sync = false): it stays out of the set")
     after = including(cluster.sets, node, cluster.primary).setting()
     if before == after:
         return Difference(text=f"{node} is in the set: nothing to do")
@@ -272,7 +276,7 @@ def narrow_sync_set(tools: PostgresTools, ctx: StepContext) -> Difference:
         receiving = tools.control.receiving(ctx.service, ctx.service.instance(cluster.primary))
     except HaTasksError as error:
         return Difference(text=f"takes {node} out of the set", doubt=f"it would fail: {error}")
-    if node in receiving:
+    if node in receiving and node not in ctx.service.asynchronous:
         return Difference(text=f"{node} receives from {cluster.primary}: it stays in the set")
     new = without(cluster.sets, node, receiving, policy)
     if new is None:

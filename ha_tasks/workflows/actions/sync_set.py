@@ -39,9 +39,11 @@ class WidenSyncSet(StandbyAction):
     """Adds the node to the synchronous set by the joint rule. Fenced."""
 
     def check(self, ctx: StepContext) -> Json | None:
-        """Nothing to do for a node that never left the set."""
-        cluster = self._led(ctx)
-        done = len(cluster.sets) == 1 and self._node(ctx) in cluster.sets[0].members
+        """Nothing to do for a node that never left the set, or must never be in it."""
+        cluster, node = self._led(ctx), self._node(ctx)
+        if node in ctx.service.asynchronous:
+            return {"set": cluster.sets[-1].setting(), "kept_out": f"{node} is asynchronous"}
+        done = len(cluster.sets) == 1 and node in cluster.sets[0].members
         return {"set": cluster.sets[0].setting()} if done else None
 
     def do(self, ctx: StepContext) -> Json:
@@ -58,7 +60,9 @@ class WidenSyncSet(StandbyAction):
 
 
 class NarrowSyncSet(StandbyAction):
-    """Takes a node that receives nothing out of the synchronous set by the joint rule. Fenced.
+    """Takes a node that receives nothing, or must not be in it, out of the synchronous set. Fenced.
+
+    By the joint rule.
 
     So the next failure can be survived: who cannot be reached cannot confirm a revocation either.
     """
@@ -77,7 +81,8 @@ class NarrowSyncSet(StandbyAction):
         cluster, node = self._led(ctx), self._node(ctx)
         primary = ctx.service.instance(cluster.primary)
         receiving = self._tools.control.receiving(ctx.service, primary)
-        if node in receiving and len(cluster.sets) == 1:
+        wanted = node in receiving and node not in ctx.service.asynchronous
+        if wanted and len(cluster.sets) == 1:
             return {"set": cluster.sets[0].setting(), "kept": f"{node} receives again"}
         settings = ctx.service.postgres
         policy = DataPolicy.DURABILITY if settings is None else settings.policy

@@ -9,6 +9,7 @@ from ha_tasks.model.cluster import Cluster, Revoked, format_lsn
 from ha_tasks.model.failover import choose_candidate, possible_primaries
 from ha_tasks.model.plain import Json
 from ha_tasks.model.playbook import Acceptance
+from ha_tasks.model.precedence import ranks
 from ha_tasks.ports.action import StepContext
 from ha_tasks.ports.host import Authority
 from ha_tasks.workflows.cluster_moves import PostgresTools
@@ -31,7 +32,8 @@ def accepted_loss(
     small enough. Without that proof the old primary could go on acknowledging with a standby that is silent:
     how much that would be nobody could know.
     """
-    chosen = choose_candidate(revoked, cluster.unfinished)
+    order = ranks(ctx.service, cluster.primary)
+    chosen = choose_candidate(revoked, cluster.unfinished, ranks=order)
     if chosen is None:
         raise NotSafe("no standby could be revoked, so there is nobody to promote")
     if accepts.primary_at is None:

@@ -17,6 +17,7 @@ from ha_tasks.model.cluster import (
 from ha_tasks.model.failover import choose_candidate, survivors
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import DataPolicy
+from ha_tasks.model.precedence import ranks
 from ha_tasks.ports.action import StepContext
 from ha_tasks.workflows.actions.postgres.base import PostgresAction, pushed, side_by_side
 
@@ -34,10 +35,13 @@ class ChooseCandidate(PostgresAction):
         """NotSafe when no standby would be left to acknowledge the new primary's commits."""
         cluster = self._failing(ctx)
         revoked = [Revoked(**r) for r in ctx.outputs["revoke_standbys"]["revoked"]]
-        chosen = choose_candidate(revoked, cluster.unfinished)
+        order = ranks(ctx.service, cluster.primary)
+        chosen = choose_candidate(revoked, cluster.unfinished, ranks=order)
         if chosen is None:
             raise NotSafe("no standby could be revoked")
-        its_set = sync_set_of(survivors(chosen, revoked, cluster.unfinished))
+        # Who is asynchronous follows later, by a rejoin: another region must not hold up a failover.
+        followers = survivors(chosen, revoked, cluster.unfinished)
+        its_set = sync_set_of(set(followers) - ctx.service.asynchronous)
         if not its_set.members and not self._may_stand_alone(ctx):
             raise NotSafe(f"{chosen.node} would have no standby; policy durability does not allow that")
         entry = Unfinished(

@@ -38,8 +38,9 @@ class RevokeStandbys(PostgresAction):
         cluster = self._failing(ctx)
         by = self._authority(ctx, cluster)
         ends = self._tools.clock.monotonic() + ASKED_S
+        members = standbys_of(cluster)
         answers = enough(
-            standbys_of(cluster),
+            members,
             lambda node: self._revoke(node, by, ends),
             lambda some: may_promote(cluster, _confirmed(some)),
         )
@@ -53,7 +54,10 @@ class RevokeStandbys(PostgresAction):
             raise PassingFailure(why_not_safe(cluster, answers))
         if ctx.accepts is None:
             raise NotSafe(why_not_safe(cluster, answers))
-        return {**output, "possible_loss": accepted_loss(self._tools, ctx, cluster, revoked, ctx.accepts)}
+        revoked += self._asynchronous(ctx, by, {*members, cluster.primary})
+        _must_be_one_system(revoked)
+        loss = accepted_loss(self._tools, ctx, cluster, revoked, ctx.accepts)
+        return {"revoked": [asdict(r) for r in revoked], "possible_loss": loss}
 
     def undo(self, ctx: StepContext) -> None:
         """A new epoch, so that late commands of this one are refused; then everybody follows again."""
@@ -68,6 +72,15 @@ class RevokeStandbys(PostgresAction):
             # Whoever does not answer now is pointed to the primary by the reconciler, each second.
             lambda node: self._tools.agents.follow(node, cluster.primary, by, timeout_s=1.0),
         )
+
+    def _asynchronous(self, ctx: StepContext, by: Authority, others: set[str]) -> list[Revoked]:
+        """Whoever else could be promoted once a loss is accepted. One that is silent is not waited for long.
+
+        Nobody points it back when it was asked in vain: the rejoin does, which compares histories first.
+        """
+        ends = self._tools.clock.monotonic() + ASKED_S
+        nodes = sorted(ctx.service.asynchronous - others)
+        return _confirmed(side_by_side(nodes, lambda node: self._revoke(node, by, ends)))
 
     def _revoke(self, node: str, by: Authority, ends: float) -> Revoked:
         while True:
