@@ -27,18 +27,16 @@ NEAR = sync_set_of(["pg2", "pg3"])
 
 def with_far(*, priority=0):
     """The usual three, and pg4 in another region, at the same position."""
-    world = World()
-    instances = (*world.service.instances, replace(FAR, priority=priority))
-    world.service = world.platform.services["db"] = replace(world.service, instances=instances)
+    service = database()
+    world = World(replace(service, instances=(*service.instances, replace(FAR, priority=priority))))
     world.toy.nodes["pg4"] = ToyNode("pg4", upstream="pg1")
     return world
 
 
 def preferring(name):
-    world = World()
-    instances = tuple(replace(i, priority=int(i.name == name)) for i in world.service.instances)
-    world.service = world.platform.services["db"] = replace(world.service, instances=instances)
-    return world
+    service = database()
+    instances = tuple(replace(i, priority=int(i.name == name)) for i in service.instances)
+    return World(replace(service, instances=instances))
 
 
 def test_of_two_with_the_same_data_the_higher_priority_is_promoted():

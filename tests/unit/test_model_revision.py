@@ -228,6 +228,18 @@ TOUCHES: dict[str, tuple[Change, list[tuple[str, str, bool]]]] = {
             ("pg2", "it is looked for where the file now says", False),
         ],
     ),
+    "a member that no commit shall wait for": (
+        Change(key="services.db.instances.pg2.sync", before=None, after=False),
+        [("pg2", "it leaves the synchronous set; from then on only a person has it promoted", False)],
+    ),
+    "and one for which it shall again": (
+        Change(key="services.db.instances.pg2.sync", before=False, after=None),
+        [("pg2", "it comes into the synchronous set by the playbook", False)],
+    ),
+    "a preference": (
+        Change(key="services.db.instances.pg2.priority", before=None, after=7),
+        [("pg2", "of standbys with the same data another one may be promoted", False)],
+    ),
     "a host": (
         Change(key="hosts.db1.agent", before="http://a", after="http://b"),
         [("db1", "its agent is asked where the file now says", False)],

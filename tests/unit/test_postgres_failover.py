@@ -50,8 +50,8 @@ class Path:
 
 
 class World:
-    def __init__(self):
-        self.service = database()
+    def __init__(self, service=None):
+        self.service = service or database()
         self.platform = platform(self.service)
         self.store, self.clock, self.toy = FakeStore(), FakeClock(), ToyCluster()
         nodes = [i.name for i in self.service.instances]
