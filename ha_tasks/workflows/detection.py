@@ -5,23 +5,24 @@ Any number of observers do this at the same time: unique indexes make one incide
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ha_tasks.failover.health_monitor import HealthMonitor
 from ha_tasks.failover.service_discovery import ServiceRegistry
-from ha_tasks.model.cluster import Cluster, ClusterState
+from ha_tasks.model.cluster import Cluster
 from ha_tasks.model.evidence import Remedy
 from ha_tasks.model.health import ServiceState, instance_score, service_health
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, failures, incident_key, way_back
 from ha_tasks.model.led_by_others import is_ours, observed_primary
+from ha_tasks.model.membership import doubted, leaving, led, outside, redundant, unfed
 from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.playbook import Acceptance, Plan
 from ha_tasks.model.probe import ProbeOutcome, Target
 from ha_tasks.model.run import Run
 from ha_tasks.model.serving import ledger_entry, nobody_serves
-from ha_tasks.model.sync_change import looks_at, members_of, unheard
+from ha_tasks.model.sync_change import members_of
 from ha_tasks.model.verdict import Verdict, VerdictState, deaf, half_failed_over, left_out
 from ha_tasks.names import Counter, Histogram
 from ha_tasks.ports.clock import Clock
@@ -98,15 +99,18 @@ class Detection:
         outcomes = self._observations.since(since)
         verdicts: list[Verdict] = []
         for service in services:
-            primary = self.primary_of(service)
+            cluster = self._cluster(service)
+            primary = None if cluster is None else cluster.primary
             mine = [o for o in outcomes if o.target.service == service.name]
-            lost = self._unheard(service, mine, now)
+            lost = leaving(cluster, service, mine, now)
             judged = self._detector.analyze_system_state(service, mine, now, primary=primary)
-            outside, unfed = self._outside(service), self._unfed(service, mine, now)
-            left = [left_out(v, now) if v.target.instance in outside else v for v in judged]
-            left = [deaf(v, unfed.get(v.target.instance)) for v in left]
-            doubted = self._doubted(service)
-            whole = [half_failed_over(v, doubted, now) if v.target.instance == primary else v for v in left]
+            apart, hungry = outside(cluster, service), unfed(cluster, service, mine, now)
+            left = [left_out(v, now) if v.target.instance in apart else v for v in judged]
+            left = [deaf(v, hungry.get(v.target.instance)) for v in left]
+            whole = [
+                half_failed_over(v, doubted(cluster), now) if v.target.instance == primary else v
+                for v in left
+            ]
             known = [replace(v, unheard_since=lost.get(v.target.instance)) for v in whole]
             verdicts += [_scored(v, service, mine, now) for v in known]
         return tuple(verdicts)
@@ -159,66 +163,17 @@ class Detection:
 
         Of one that others lead nothing is recorded: what was, before they took it over, is past.
         """
+        cluster = self._cluster(service)
+        return None if cluster is None else cluster.primary
+
+    def _cluster(self, service: Service) -> Cluster | None:
+        """What is recorded of it; None as above."""
         if service.kind is not ServiceKind.POSTGRES or not is_ours(service):
             return None
         try:
-            return self._clusters.get(service.name).primary
+            return self._clusters.get(service.name)
         except KeyError:
             return None
-
-    def _outside(self, service: Service) -> set[str]:
-        """Nodes of a steady cluster that not every recorded set names: a change was never ended.
-
-        Who is asynchronous stands outside of it on purpose.
-        """
-        if self.primary_of(service) is None:
-            return set()
-        cluster = self._clusters.get(service.name)
-        if cluster.state is not ClusterState.STEADY:
-            return set()
-        inside = set.intersection(*(set(s.members) for s in cluster.sets)) if cluster.sets else set()
-        return {i.name for i in service.instances if i.synchronous} - inside - {cluster.primary}
-
-    def _unfed(
-        self, service: Service, outcomes: Sequence[ProbeOutcome], now: datetime
-    ) -> Mapping[str, datetime]:
-        """Asynchronous nodes of a steady cluster that its primary has sent nothing for too long."""
-        cluster = self._led(service)
-        if cluster is None or cluster.state is not ClusterState.STEADY:
-            return {}
-        nodes = service.asynchronous - members_of(cluster.sets) - {cluster.primary}
-        return unheard(nodes, looks_at(cluster.primary, outcomes), now)
-
-    def _doubted(self, service: Service) -> list[str]:
-        """Candidates of a failover that did not end, each of which may be a primary by now."""
-        if self.primary_of(service) is None:
-            return []
-        cluster = self._clusters.get(service.name)
-        failing = cluster.state is ClusterState.FAILING
-        return sorted({u.candidate for u in cluster.unfinished}) if failing else []
-
-    def _unheard(
-        self, service: Service, outcomes: Sequence[ProbeOutcome], now: datetime
-    ) -> Mapping[str, datetime]:
-        """Members of the recorded sets that a primary which serves has sent nothing for too long.
-
-        And those that must not be members, as long as there are others: they are let out the same way.
-        """
-        cluster = self._led(service)
-        if cluster is None:
-            return {}
-        members = members_of(cluster.sets)
-        wrong = members & service.asynchronous if members - service.asynchronous else frozenset()
-        lost = unheard(members, looks_at(cluster.primary, outcomes), now)
-        return {**dict.fromkeys(wrong, now), **lost}
-
-    def _led(self, service: Service) -> Cluster | None:
-        """The recorded cluster, while nobody fails it over."""
-        if self.primary_of(service) is None:
-            return None
-        cluster = self._clusters.get(service.name)
-        led = cluster.state in (ClusterState.STEADY, ClusterState.BLOCKED) and not cluster.unfinished
-        return cluster if led else None
 
     def _silent(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
         """Without those that a rejoin is about: it takes them out of the set itself, if it takes long."""
@@ -308,7 +263,7 @@ class Detection:
 
     def _let_out(self, incident: Incident, service: Service) -> bool:
         """The silent member is none any more: commits do not wait for it, whatever has become of it."""
-        cluster = self._led(service)
+        cluster = led(self._cluster(service))
         return cluster is not None and incident.instance not in members_of(cluster.sets)
 
     def _close_one(self, incident: Incident, service: Service, *, target_ok: bool, whole: bool) -> None:
@@ -330,9 +285,7 @@ class Detection:
         """The synchronous set has every other node again."""
         if service.kind is not ServiceKind.POSTGRES or not is_ours(service):
             return True
-        cluster = self._clusters.get(service.name)
-        others = {i.name for i in service.instances if i.synchronous} - {cluster.primary}
-        return len(cluster.sets) == 1 and set(cluster.sets[0].members) == others
+        return redundant(self._clusters.get(service.name), service)
 
     def _in_order(self, incidents: Sequence[Incident]) -> list[Incident]:
         """A primary before its standbys, the oldest first."""
