@@ -65,6 +65,17 @@ def may_promote(cluster: Cluster, revoked: Collection[Revoked]) -> bool:
     return all(promotion_is_safe(sets, names) for sets in (cluster.sets, *doubted))
 
 
+def is_foreign_primary(
+    cluster: Cluster, node: str, *, in_recovery: bool | None, promotion_begun: int | None
+) -> bool:
+    """True for another than the recorded primary that takes writes, and that no recorded failover promoted.
+
+    Its clients' rows are in no set that a failover asks, and another promotion would make a second primary.
+    """
+    ours = promotion_begun is not None and any(u.candidate == node for u in cluster.unfinished)
+    return node != cluster.primary and in_recovery is False and not ours
+
+
 def choose_candidate(
     revoked: Collection[Revoked], unfinished: Sequence[Unfinished] = (), *, ranks: Collection[str] = ()
 ) -> Revoked | None:
@@ -100,6 +111,25 @@ def survivors(chosen: Revoked, revoked: Iterable[Revoked], unfinished: Sequence[
         r.node
         for r in revoked
         if r.node != chosen.node and r.begun is None and branch_of(r, unfinished) in same
+    ]
+
+
+def spare_survivors(cluster: Cluster, chosen: Revoked, spares: Iterable[Revoked]) -> list[str]:
+    """Who of no recorded set may follow the chosen one as it stands, so that it need not be alone.
+
+    Only where no branch exists, and only who has followed the recorded primary last: whatever else was once
+    pointed elsewhere is brought there by a rejoin, which compares histories. Who has more than the chosen
+    one would have to be rewound. None of them counts in R, and none is a candidate.
+    """
+    if cluster.unfinished:
+        return []
+    return [
+        r.node
+        for r in spares
+        if r.followed == cluster.primary
+        and r.begun is None
+        and (r.timeline, r.system) == (chosen.timeline, chosen.system)
+        and r.lsn <= chosen.lsn
     ]
 
 

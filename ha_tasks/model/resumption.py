@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 
 from ha_tasks.model.cluster import Cluster, ClusterState, Revoked
-from ha_tasks.model.failover import Word, choose_candidate, may_promote, survivors, was_never_promoted
+from ha_tasks.model.failover import (
+    Word,
+    choose_candidate,
+    is_foreign_primary,
+    may_promote,
+    spare_survivors,
+    survivors,
+    was_never_promoted,
+)
 
 
 class Way(StrEnum):
@@ -27,6 +36,9 @@ class Answer:
     lsn: int | None = None
     upstream: str | None = None
     """Node that it follows, or followed before it was told to follow nobody."""
+
+
+NOBODY: Mapping[str, Answer] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +68,16 @@ def start_of(cluster: Cluster, node: str, answer: Answer) -> Start | None:
     return Start(upstream=latest.candidate) if follows else None
 
 
-def way_on(cluster: Cluster, answers: Mapping[str, Answer]) -> Way:
+def way_on(cluster: Cluster, answers: Mapping[str, Answer], spares: Mapping[str, Answer] = NOBODY) -> Way:
     """By who answers now; whoever acts on it asks again, in an epoch of its own.
 
+    ``spares``: nodes that are in no recorded set; one of them may acknowledge for a lone candidate.
     Back only if every candidate shows that it was never promoted; forward only if a promotion could be
     proved safe, so that nothing is begun over and over that ends in the same refusal.
     """
     if cluster.state is ClusterState.FAILING and _all_innocent(cluster, answers):
         return Way.BACK
-    return Way.FORWARD if _could_be_ended(cluster, answers) else Way.WAIT
+    return Way.FORWARD if _could_be_ended(cluster, answers, spares) else Way.WAIT
 
 
 def awaited(cluster: Cluster, answers: Mapping[str, Answer]) -> list[str]:
@@ -72,6 +85,18 @@ def awaited(cluster: Cluster, answers: Mapping[str, Answer]) -> list[str]:
     sets = [*cluster.sets, *(u.sync_set for u in cluster.unfinished)]
     names = {m for s in sets for m in s.members} | {u.candidate for u in cluster.unfinished}
     return sorted(n for n in names - {cluster.primary} if n not in answers or not answers[n].runs)
+
+
+def foreign(cluster: Cluster, answers: Mapping[str, Answer]) -> list[str]:
+    """Who takes writes, and should not: nothing is promoted beside it."""
+    return sorted(
+        node
+        for node, a in answers.items()
+        if a.runs
+        and is_foreign_primary(
+            cluster, node, in_recovery=a.word.in_recovery, promotion_begun=a.word.promotion_begun
+        )
+    )
 
 
 def _all_innocent(cluster: Cluster, answers: Mapping[str, Answer]) -> bool:
@@ -83,12 +108,19 @@ def _all_innocent(cluster: Cluster, answers: Mapping[str, Answer]) -> bool:
     )
 
 
-def _could_be_ended(cluster: Cluster, answers: Mapping[str, Answer]) -> bool:
-    able = [r for node, a in answers.items() if (r := _as_revoked(node, a, cluster.primary)) is not None]
-    if not may_promote(cluster, able):
+def _could_be_ended(cluster: Cluster, answers: Mapping[str, Answer], spares: Mapping[str, Answer]) -> bool:
+    able = _able(cluster, answers)
+    if foreign(cluster, answers) or not may_promote(cluster, able):
         return False
     best = choose_candidate(able, cluster.unfinished)
-    return best is not None and bool(survivors(best, able, cluster.unfinished))
+    if best is None:
+        return False
+    left = survivors(best, able, cluster.unfinished)
+    return bool(left or spare_survivors(cluster, best, _able(cluster, spares)))
+
+
+def _able(cluster: Cluster, answers: Mapping[str, Answer]) -> list[Revoked]:
+    return [r for node, a in answers.items() if (r := _as_revoked(node, a, cluster.primary)) is not None]
 
 
 def _as_revoked(node: str, answer: Answer, primary: str) -> Revoked | None:

@@ -24,6 +24,12 @@ from ha_tasks.ports.power import Power
 from ha_tasks.ports.repositories import Clusters, WantedServers
 from ha_tasks.workflows.waiting import wait_until
 
+TWO_PRIMARIES = (
+    "it takes writes, and no failover of ours has promoted it; stop it on its host and keep its data "
+    "(docs/runbooks/two-primaries.md), and it goes on by itself"
+)
+"""Why nothing is promoted beside it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresTools:

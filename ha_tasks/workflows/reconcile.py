@@ -124,7 +124,7 @@ class Reconciler:
         if any(run.plan.scope == service.name and _acts(run) for run in self._journal.active()):
             return
         if not self._stopped(service.name):
-            cluster = self._resumer.go_on(cluster)
+            cluster = self._resumer.go_on(cluster, {i.name for i in service.instances} - service.asynchronous)
         if cluster.state not in (ClusterState.STEADY, ClusterState.BLOCKED):
             return
         if cluster.state is ClusterState.BLOCKED:

@@ -6,7 +6,7 @@ until then the incident's story says whom it waits for, and what a person can do
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -15,10 +15,16 @@ from ha_tasks.errors import HaTasksError
 from ha_tasks.model.cluster import Cluster, ClusterState
 from ha_tasks.model.failover import Word
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState
-from ha_tasks.model.resumption import Answer, Way, awaited, start_of, way_on
+from ha_tasks.model.resumption import Answer, Way, awaited, foreign, start_of, way_on
 from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
 from ha_tasks.ports.repositories import Incidents, Journal
-from ha_tasks.workflows.cluster_moves import PostgresTools, block, without_the_innocent, word_of
+from ha_tasks.workflows.cluster_moves import (
+    TWO_PRIMARIES,
+    PostgresTools,
+    block,
+    without_the_innocent,
+    word_of,
+)
 
 AGAIN_AFTER = timedelta(seconds=10)
 """Between the end of a failover that was refused and the next: what it undid needs a moment to be seen."""
@@ -35,8 +41,8 @@ class Resumer:
         self._incidents = incidents
         self._actor = actor
 
-    def go_on(self, cluster: Cluster) -> Cluster:
-        """The cluster after what could be done for it now."""
+    def go_on(self, cluster: Cluster, nodes: Collection[str]) -> Cluster:
+        """The cluster after what could be done for it now. ``nodes``: who could be in a set."""
         if cluster.state is ClusterState.FAILING and not cluster.unfinished:
             return block(self._tools, cluster)
         if cluster.state not in (ClusterState.FAILING, ClusterState.BLOCKED):
@@ -46,11 +52,12 @@ class Resumer:
         leads = primary is not None and primary.word.in_recovery is False
         if cluster.state is ClusterState.BLOCKED and leads:
             return cluster  # What it lacks is a standby that acknowledges, not a successor.
-        way = way_on(cluster, answers)
+        spares = self._spares(cluster, nodes)
+        way = way_on(cluster, answers, spares)
         if way is Way.BACK:
             return self._back(cluster)
-        self._wake(cluster, answers)
-        self._tell(cluster, way, awaited(cluster, answers))
+        self._wake(cluster, {**answers, **spares})
+        self._tell(cluster, way, _waits(cluster, answers))
         return cluster
 
     def _back(self, cluster: Cluster) -> Cluster:
@@ -82,7 +89,7 @@ class Resumer:
                 else:
                     self._tools.agents.start_standby(node, order.upstream, by, timeout_s=START_S)
 
-    def _tell(self, cluster: Cluster, way: Way, silent: list[str]) -> None:
+    def _tell(self, cluster: Cluster, way: Way, waits: str) -> None:
         """The escalated incident of the failover waits for its turn again, or says whom it waits for."""
         incident = self._escalated(cluster)
         if incident is None or incident.run is None:
@@ -96,7 +103,7 @@ class Resumer:
                 incident.id, IncidentState.OPEN, now, self._actor, text, only_from=only, run=incident.run
             )
         elif way is Way.WAIT:
-            self._tell_once(incident, _waits(cluster, silent))
+            self._tell_once(incident, waits)
 
     def _tell_once(self, incident: Incident, text: str) -> None:
         said = [entry.text for entry in self._incidents.timeline(incident.id)]
@@ -118,9 +125,21 @@ class Resumer:
         )
 
     def _answers(self, cluster: Cluster) -> dict[str, Answer]:
-        sets = [*cluster.sets, *(u.sync_set for u in cluster.unfinished)]
-        names = {m for s in sets for m in s.members} | {u.candidate for u in cluster.unfinished}
-        return asked(self._tools, names | {cluster.primary})
+        return asked(self._tools, _recorded(cluster))
+
+    def _spares(self, cluster: Cluster, nodes: Collection[str]) -> dict[str, Answer]:
+        """Nodes of no set that have followed the recorded primary last; others need a rejoin."""
+        found = asked(self._tools, set(nodes) - _recorded(cluster))
+        return {node: a for node, a in found.items() if a.upstream == cluster.primary}
+
+
+def _recorded(cluster: Cluster) -> set[str]:
+    sets = [*cluster.sets, *(u.sync_set for u in cluster.unfinished)]
+    return {
+        cluster.primary,
+        *(m for s in sets for m in s.members),
+        *(u.candidate for u in cluster.unfinished),
+    }
 
 
 def asked(tools: PostgresTools, nodes: Iterable[str]) -> dict[str, Answer]:
@@ -144,8 +163,11 @@ def _answer(status: NodeStatus) -> Answer:
     return Answer(word=word, runs=runs, lsn=status.lsn, upstream=status.upstream or status.left)
 
 
-def _waits(cluster: Cluster, silent: list[str]) -> str:
-    names = ", ".join(silent) or "a standby that is left to acknowledge"
+def _waits(cluster: Cluster, answers: Mapping[str, Answer]) -> str:
+    others = foreign(cluster, answers)
+    if others:
+        return f"waits for the end of {', '.join(others)}: {TWO_PRIMARIES}"
+    names = ", ".join(awaited(cluster, answers)) or "a standby that is left to acknowledge"
     return (
         f"waits for {names}: bring it back, and it goes on by itself; if that will never be: "
         f"ha-tasks recover {cluster.name} --accept-data-loss=BYTES"

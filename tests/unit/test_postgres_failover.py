@@ -328,6 +328,7 @@ def test_without_a_survivor_a_promotion_is_refused_under_durability():
     world = World()
     world.store.clusters.advance("db", 1, world.clock.now(), new_epoch=False, sets=[sync_set_of(["pg2"])])
     world.kill("pg1", agent=True)
+    world.kill("pg3")
 
     run = world.recover()
 

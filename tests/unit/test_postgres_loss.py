@@ -119,15 +119,23 @@ def test_what_is_safe_asks_for_no_proof_and_loses_nothing():
     assert "possible_loss" not in run.outputs["revoke_standbys"]
 
 
-@pytest.mark.parametrize(("policy", "ends"), [("durability", "rolled_back"), ("availability", "succeeded")])
-def test_whether_the_last_standby_may_stand_alone_is_a_matter_of_policy(policy, ends):
+@pytest.mark.parametrize(
+    ("policy", "accepts", "ends"),
+    [
+        ("durability", None, "rolled_back"),
+        ("durability", Acceptance(bytes=0, primary_at=1000), "succeeded"),
+        ("availability", None, "succeeded"),
+    ],
+)
+def test_whether_the_last_standby_may_stand_alone_is_a_matter_of_policy_or_of_a_person(policy, accepts, ends):
     world = World()
     settings = replace(world.service.postgres, policy=DataPolicy(policy))
     world.service = replace(world.service, postgres=settings)
     world.platform.services["db"] = world.service
     world.store.clusters.advance("db", 1, world.clock.now(), new_epoch=False, sets=[sync_set_of(["pg2"])])
     world.kill("pg1", agent=True)
+    world.kill("pg3")
 
-    run = world.recover()
+    run = world.recover(accepts=accepts)
 
     assert run.state is RunState(ends), run.error

@@ -8,12 +8,14 @@ import pytest
 
 from ha_tasks.errors import NotSafe, PassingFailure
 from ha_tasks.model.cluster import ClusterState, Unfinished, sync_set_of
+from ha_tasks.model.incident import IncidentState
+from ha_tasks.model.playbook import Acceptance
 from ha_tasks.model.run import RunState
 from ha_tasks.workflows.actions import postgres
 from ha_tasks.workflows.actions.postgres.revocation import ASKED_S
 from tests.fakes.toy_cluster import ToyNode
 from tests.unit.test_postgres_adversity import context
-from tests.unit.test_postgres_failover import World
+from tests.unit.test_postgres_failover import World, reconciler
 
 
 def failing(world, *unfinished):
@@ -106,6 +108,68 @@ def test_a_standby_of_another_system_is_named_and_nothing_is_promoted():
 
     with pytest.raises(NotSafe, match=r"pg3 7111111111111111111.*rebuild"):
         postgres.RevokeStandbys(world.tools).do(ctx)
+
+
+def promoted_by_hand(world, node="pg4", begun=None):
+    """It takes writes, and the other two of three would be enough."""
+    of_four(world)
+    it = world.toy.nodes[node]
+    it.primary, it.upstream, it.timeline, it.promotion_begun = True, None, 2, begun
+
+
+@pytest.mark.parametrize("begun", [None, 7], ids=["by hand", "by a failover that nobody has recorded"])
+def test_beside_a_foreign_primary_nothing_is_promoted_though_the_others_suffice(begun):
+    world = World()
+    promoted_by_hand(world, begun=begun)
+    world.kill("pg1", agent=True)
+
+    run = world.recover()
+
+    assert run.state is RunState.ROLLED_BACK
+    assert "pg4 would be a second primary" in run.error
+    assert "docs/runbooks/two-primaries.md" in run.error
+    assert [n for n in ("pg2", "pg3") if "promoted" in world.toy.nodes[n].log] == []
+
+
+def test_nobody_accepts_a_second_primary_by_accepting_a_loss():
+    world = World()
+    promoted_by_hand(world)
+    world.kill("pg1", agent=True)
+
+    run = world.recover(accepts=Acceptance(bytes=10**9, primary_at=1300))
+
+    assert "pg4 would be a second primary" in run.error
+
+
+def test_it_goes_on_by_itself_once_the_foreign_primary_has_ended_and_not_before():
+    world = World()
+    promoted_by_hand(world)
+    world.kill("pg1", agent=True)
+    incident = world.recover().incident
+
+    def looked():
+        world.clock.advance(11)
+        reconciler(world).clusters()
+        return world.store.incidents.get(incident).state
+
+    assert looked() is IncidentState.ESCALATED
+    assert "waits for the end of pg4" in world.store.incidents.timeline(incident)[-1].text
+
+    world.kill("pg4")
+    world.toy.nodes["pg4"].agent = False
+    assert looked() is IncidentState.OPEN
+    assert world.recover().state is RunState.SUCCEEDED
+
+
+def test_a_candidate_of_ours_that_was_promoted_is_no_foreign_primary():
+    world = World()
+    promoted_by_hand(world, begun=1)
+    its = Unfinished(epoch=1, candidate="pg4", sync_set=sync_set_of(["pg2", "pg3"]), timeline=1)
+    ctx = failing(world, its)
+
+    output = postgres.RevokeStandbys(world.tools).do(ctx)
+
+    assert "pg4" in {r["node"] for r in output["revoked"]}
 
 
 def test_a_candidate_that_was_never_promoted_does_not_stand_in_the_way():

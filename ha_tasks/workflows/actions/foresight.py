@@ -21,7 +21,7 @@ from ha_tasks.model.cluster import (
     promotion_is_safe,
     sync_set_of,
 )
-from ha_tasks.model.failover import choose_candidate, survivors
+from ha_tasks.model.failover import choose_candidate, spare_survivors, survivors
 from ha_tasks.model.platform import DataPolicy
 from ha_tasks.model.precedence import ranks
 from ha_tasks.model.sync_change import including, without
@@ -33,6 +33,13 @@ from ha_tasks.workflows.cluster_moves import PostgresTools
 
 Foresight: TypeAlias = Callable[[PostgresTools, StepContext], Difference]
 ASKED_S = 0.5
+
+
+def may_stand_alone(ctx: StepContext) -> bool:
+    """By policy, or because a person accepts a loss: until a standby is back, commits wait for nobody."""
+    settings = ctx.service.postgres
+    available = settings is not None and settings.policy is DataPolicy.AVAILABILITY
+    return available or ctx.accepts is not None
 
 
 def foreseen(tools: PostgresTools, ctx: StepContext) -> Difference:
@@ -156,31 +163,41 @@ def revoke_standbys(tools: PostgresTools, ctx: StepContext) -> Difference:
 def choose(tools: PostgresTools, ctx: StepContext) -> Difference:
     """Who would be promoted, if every standby that answers now could be revoked."""
     cluster = _cluster(tools, ctx)
-    found = _asked(tools, _standbys(cluster))
-    ahead = [
-        Revoked(
-            node=node,
-            timeline=s.timeline,
-            lsn=s.lsn,
-            followed=s.upstream,
-            begun=s.promotion_begun,
-        )
-        for node, s in found.items()
-        if s is not None and s.timeline is not None and s.lsn is not None
-    ]
+    members = _standbys(cluster)
+    ahead = _as_revoked(_asked(tools, members))
     best = choose_candidate(ahead, cluster.unfinished, ranks=ranks(ctx.service, cluster.primary))
     if best is None:
-        text = f"the furthest of {', '.join(found) or 'nobody'}"
+        text = f"the furthest of {', '.join(members) or 'nobody'}"
         return Difference(text=text, doubt="it would refuse: none of them answers now")
-    aside = ctx.service.asynchronous
-    left = [n for n in survivors(best, ahead, cluster.unfinished) if n not in aside]
-    if not left:
+    followers = [n for n in survivors(best, ahead, cluster.unfinished) if n not in ctx.service.asynchronous]
+    left = followers or _spares(tools, ctx, cluster, best)
+    if not left and not may_stand_alone(ctx):
         return Difference(
             text=f"only {best.node} answers now", doubt=f"it would refuse: {best.node} would have no standby"
         )
     text = f"{best.node} by what is known now ({best.timeline}:{format_lsn(best.lsn)}); the furthest is taken"
     change = Change(what="candidate", before="none", after=best.node)
     return Difference(text=text, changes=(change,), output={"candidate": best.node, "survivors": left})
+
+
+def _spares(tools: PostgresTools, ctx: StepContext, cluster: Cluster, best: Revoked) -> list[str]:
+    inside = {cluster.primary, *_standbys(cluster)}
+    others = {i.name for i in ctx.service.instances} - inside - ctx.service.asynchronous
+    return spare_survivors(cluster, best, _as_revoked(_asked(tools, sorted(others))))
+
+
+def _as_revoked(found: Mapping[str, NodeStatus | None]) -> list[Revoked]:
+    return [
+        Revoked(
+            node=node,
+            timeline=s.timeline,
+            lsn=s.lsn,
+            followed=s.upstream or s.left,
+            begun=s.promotion_begun,
+        )
+        for node, s in found.items()
+        if s is not None and s.timeline is not None and s.lsn is not None
+    ]
 
 
 def repoint_survivors(_: PostgresTools, ctx: StepContext) -> Difference:

@@ -9,6 +9,7 @@ from ha_tasks.errors import (
     VerificationFailed,
 )
 from ha_tasks.model.cluster import (
+    Cluster,
     Revoked,
     Unfinished,
     format_lsn,
@@ -16,10 +17,11 @@ from ha_tasks.model.cluster import (
 )
 from ha_tasks.model.failover import choose_candidate, survivors
 from ha_tasks.model.plain import Json
-from ha_tasks.model.platform import DataPolicy
 from ha_tasks.model.precedence import ranks
 from ha_tasks.ports.action import StepContext
+from ha_tasks.workflows.actions.foresight import may_stand_alone
 from ha_tasks.workflows.actions.postgres.base import PostgresAction, pushed, side_by_side
+from ha_tasks.workflows.actions.postgres.spares import revoked_spares
 
 
 class ChooseCandidate(PostgresAction):
@@ -40,10 +42,10 @@ class ChooseCandidate(PostgresAction):
         if chosen is None:
             raise NotSafe("no standby could be revoked")
         # Who is asynchronous follows later, by a rejoin: another region must not hold up a failover.
-        followers = survivors(chosen, revoked, cluster.unfinished)
-        its_set = sync_set_of(set(followers) - ctx.service.asynchronous)
-        if not its_set.members and not self._may_stand_alone(ctx):
-            raise NotSafe(f"{chosen.node} would have no standby; policy durability does not allow that")
+        followers = set(survivors(chosen, revoked, cluster.unfinished)) - ctx.service.asynchronous
+        its_set = sync_set_of(followers or revoked_spares(self._tools, ctx, cluster, chosen))
+        if not its_set.members and not may_stand_alone(ctx):
+            raise NotSafe(_alone(ctx, cluster, chosen.node))
         entry = Unfinished(
             epoch=cluster.epoch, candidate=chosen.node, sync_set=its_set, timeline=chosen.timeline
         )
@@ -79,15 +81,19 @@ class ChooseCandidate(PostgresAction):
         )
 
     @staticmethod
-    def _may_stand_alone(ctx: StepContext) -> bool:
-        """By policy, or with the loss accepted: until a standby is back, commits wait for nobody."""
-        settings = ctx.service.postgres
-        available = settings is not None and settings.policy is DataPolicy.AVAILABILITY
-        return available or "possible_loss" in ctx.outputs["revoke_standbys"]
-
-    @staticmethod
     def _output(entry: Unfinished) -> Json:
         return {"candidate": entry.candidate, "survivors": list(entry.sync_set.members)}
+
+
+def _alone(ctx: StepContext, cluster: Cluster, node: str) -> str:
+    names = sorted(
+        {i.name for i in ctx.service.instances} - {node, cluster.primary} - ctx.service.asynchronous
+    )
+    return (
+        f"{node} has everything, but would have no standby that acknowledges its commits; policy durability "
+        f"does not allow that. Bring {' or '.join(names) or 'another standby'} back, and it goes on by "
+        f"itself; to let {node} stand alone: ha-tasks recover {cluster.name} --accept-data-loss=BYTES"
+    )
 
 
 class RepointSurvivors(PostgresAction):

@@ -6,10 +6,10 @@ from dataclasses import asdict
 
 from ha_tasks.errors import AgentUnreachable, HaTasksError, NotSafe, PassingFailure
 from ha_tasks.model.cluster import Cluster, ClusterState, Revoked
-from ha_tasks.model.failover import may_promote
+from ha_tasks.model.failover import is_foreign_primary, may_promote
 from ha_tasks.model.plain import Json
 from ha_tasks.ports.action import StepContext
-from ha_tasks.ports.host import Authority
+from ha_tasks.ports.host import Authority, NodeStatus
 from ha_tasks.workflows.actions.postgres.base import (
     Answers,
     PostgresAction,
@@ -18,7 +18,8 @@ from ha_tasks.workflows.actions.postgres.base import (
     standbys_of,
 )
 from ha_tasks.workflows.actions.postgres.loss import accepted_loss
-from ha_tasks.workflows.cluster_moves import block, without_the_innocent
+from ha_tasks.workflows.actions.postgres.spares import give_back
+from ha_tasks.workflows.cluster_moves import TWO_PRIMARIES, block, without_the_innocent
 
 ASKED_S = 2.5
 """So long an agent is asked. The old primary may live, and takes no write meanwhile."""
@@ -46,6 +47,7 @@ class RevokeStandbys(PostgresAction):
         )
         revoked = _confirmed(answers)
         _must_be_one_system(revoked)
+        self._must_be_no_other_primary(cluster, answers)
         output: Json = {"revoked": [asdict(r) for r in revoked]}
         if may_promote(cluster, revoked):
             return output
@@ -72,6 +74,20 @@ class RevokeStandbys(PostgresAction):
             # Whoever does not answer now is pointed to the primary by the reconciler, each second.
             lambda node: self._tools.agents.follow(node, cluster.primary, by, timeout_s=1.0),
         )
+        give_back(self._tools, ctx, cluster, mine)
+
+    def _must_be_no_other_primary(self, cluster: Cluster, answers: Answers) -> None:
+        """The others may be enough to fence the recorded primary; this one nobody would fence.
+
+        Also where a loss is accepted: that is about rows, and would leave two nodes that take writes.
+        """
+        candidates = {u.candidate for u in cluster.unfinished}
+        unclear = [node for node, a in answers.items() if _may_be_a_primary(a, node in candidates)]
+        for node, status in side_by_side(unclear, self._tools.agents.status).items():
+            if isinstance(status, NodeStatus) and is_foreign_primary(
+                cluster, node, in_recovery=status.in_recovery, promotion_begun=status.promotion_begun
+            ):
+                raise NotSafe(f"{node} would be a second primary: {TWO_PRIMARIES}")
 
     def _asynchronous(self, ctx: StepContext, by: Authority, others: set[str]) -> list[Revoked]:
         """Whoever else could be promoted once a loss is accepted. One that is silent is not waited for long.
@@ -112,6 +128,13 @@ def _confirmed(answers: Answers) -> list[Revoked]:
 def _needs_longer(answer: object) -> bool:
     passing = isinstance(answer, HaTasksError) and answer.retryable
     return passing and not isinstance(answer, AgentUnreachable)
+
+
+def _may_be_a_primary(answer: object, is_candidate: bool) -> bool:
+    """It refused to be revoked, or bears the mark of a promotion that nobody recorded."""
+    if isinstance(answer, Revoked):
+        return answer.begun is not None and not is_candidate
+    return isinstance(answer, HaTasksError) and not isinstance(answer, AgentUnreachable)
 
 
 def _as_if_confirmed(node: str) -> Revoked:
