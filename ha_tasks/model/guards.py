@@ -85,6 +85,8 @@ class GuardFacts:
     """Those of the pool that were taken out of the balancer and did not come back."""
     upstreams: tuple[Upstream, ...] = ()
     """Those that are down."""
+    silent_primary: str | None = None
+    """The primary that the plan needs and that does not answer, whether or not it is known to be down."""
     frozen_by: int | None = None
     """Incident whose compensation failed on this scope and that nobody has acknowledged."""
     silent_host: str | None = None
@@ -214,7 +216,7 @@ def _blast(f: GuardFacts) -> str | None:
 
 def _upstream(f: GuardFacts) -> str | None:
     if not f.upstreams:
-        return None
+        return f"the primary {f.silent_primary} does not answer" if f.silent_primary else None
     names = ", ".join(f"{u.service} (I-{u.incident})" for u in f.upstreams)
     return f"it depends on {names}, which must be recovered first"
 

@@ -36,6 +36,8 @@ class Verdict:
     """Health from 0 (down) to 1 (healthy); None when unknown."""
     remedy: Remedy = Remedy.NONE
     """What the evidence about a PostgreSQL primary calls for; CHANGE_SET with SUSPECT: it serves reads."""
+    judged_at: datetime | None = None
+    """When the outcomes were read; what came later it does not know."""
 
 
 def left_out(verdict: Verdict, now: datetime) -> Verdict:

@@ -111,7 +111,7 @@ class Detection:
                 half_failed_over(v, doubted(cluster), now) if v.target.instance == primary else v
                 for v in left
             ]
-            known = [replace(v, unheard_since=lost.get(v.target.instance)) for v in whole]
+            known = [replace(v, unheard_since=lost.get(v.target.instance), judged_at=now) for v in whole]
             verdicts += [_scored(v, service, mine, now) for v in known]
         return tuple(verdicts)
 
@@ -244,12 +244,16 @@ class Detection:
         return observed_primary(self._observations.since(since, service.name))
 
     def _close(self, verdicts: Sequence[Verdict]) -> None:
-        """What is over: mended by itself before anything was begun, or mitigated and whole again."""
+        """What is over: mended by itself before anything was begun, or mitigated and whole again.
+
+        A slow observer's judgement from before an incident was opened says nothing about it.
+        """
         healthy = {v.target for v in verdicts if v.state is VerdictState.HEALTHY}
         silent = {v.target for v in verdicts if v.unheard_since is not None}
         for incident in failures(self._incidents.current()):
             service = self._platform.services.get(incident.service)
-            if service is None or not any(v.target.service == service.name for v in verdicts):
+            mine = [v for v in verdicts if service is not None and v.target.service == service.name]
+            if service is None or not mine or any(_is_older(v, incident) for v in mine):
                 continue
             target_ok = any(t.service == service.name and t.instance == incident.instance for t in healthy)
             if incident.kind is IncidentKind.SYNC_MEMBER_SILENT:
@@ -342,6 +346,10 @@ class Detection:
             primary = self.serving_primary(service)
             return [] if primary is None else [primary]
         return self._registry.in_rotation(service.name)
+
+
+def _is_older(verdict: Verdict, incident: Incident) -> bool:
+    return verdict.judged_at is not None and verdict.judged_at < incident.detected_at
 
 
 def _key(incident: Incident) -> str:

@@ -15,6 +15,7 @@ from ha_tasks.model.incident import ABOUT_STANDBYS, Incident, IncidentKind, Inci
 from ha_tasks.model.maintenance import Window, open_now
 from ha_tasks.model.platform import DataPolicy, Platform, Role, Service
 from ha_tasks.model.playbook import Acceptance, Plan
+from ha_tasks.model.probe import ProbeOutcome
 from ha_tasks.model.revision import UNREVISED, Standing
 from ha_tasks.model.run import Run, RunState, leaves_nothing
 from ha_tasks.model.switch import EVERYTHING, OBSERVE, STOP, Switch
@@ -35,7 +36,7 @@ from ha_tasks.ports.repositories import (
 )
 
 HOUR = timedelta(hours=1)
-AGENT_SEEN_WITHIN = timedelta(seconds=2.5)
+SEEN_WITHIN = timedelta(seconds=2.5)
 POSITIONS_SINCE = timedelta(seconds=30)
 """So long before a fault positions in the WAL are looked through; a longer lag is told as at least this."""
 
@@ -148,6 +149,7 @@ class GuardFactsGatherer:
             upstreams=self._upstreams(incident),
             frozen_by=self._frozen_by(incident),
             silent_host=self._silent_host(incident),
+            silent_primary=self._silent_primary(incident),
             stalled=self._stalled(incident, service),
             unproved=self._unproved(incident),
             possible_loss=self._possible_loss(incident, service, said),
@@ -231,15 +233,30 @@ class GuardFactsGatherer:
         return None
 
     def _silent_host(self, incident: Incident) -> str | None:
-        """A standby is brought back by the agent of its host: while that is silent, there is no way."""
+        """A standby is brought back by the agent of its host: while that is silent, there is no way.
+
+        What it said before it fell silent does not count: a run would try until it has failed for good.
+        """
         if incident.kind is not IncidentKind.STANDBY_DOWN:
             return None
-        since = self._clock.now() - AGENT_SEEN_WITHIN
-        seen = any(
-            o.target.instance == incident.instance and o.facts.get("agent") is not None
-            for o in self._sources.observations.since(since, incident.service)
-        )
-        return None if seen else incident.instance
+        lasts = self._last_looks(incident.service, incident.instance)
+        return None if any(o.facts.get("agent") is not None for o in lasts) else incident.instance
+
+    def _silent_primary(self, incident: Incident) -> str | None:
+        """A standby is brought back behind a primary that answers; that one is gone may not be proved yet."""
+        if incident.kind is not IncidentKind.STANDBY_DOWN:
+            return None
+        cluster = self._cluster(self._platform.services[incident.service])
+        if cluster is None:
+            return None
+        lasts = self._last_looks(incident.service, cluster.primary)
+        return None if any(o.ok for o in lasts) else cluster.primary
+
+    def _last_looks(self, service: str, instance: str) -> Sequence[ProbeOutcome]:
+        """The last of each vantage that has looked lately."""
+        lately = self._sources.observations.since(self._clock.now() - SEEN_WITHIN, service)
+        mine = (o for o in lately if o.target.instance == instance)
+        return tuple({o.vantage: o for o in sorted(mine, key=lambda o: o.sent_at)}.values())
 
     def _stalled(self, incident: Incident, service: Service) -> str | None:
         """The set that must stay, by the latest look at the primary; None: there is a way, or no look."""

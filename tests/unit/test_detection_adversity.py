@@ -187,3 +187,24 @@ def test_commits_that_hang_count_as_down_and_only_a_dead_disk_is_failed_over(wai
     assert world.store.ledger.scores()["db"][0] == 0.0
     assert runs == (["postgres-failover"] if fails_over else [])
     assert [i.kind for i in world.incidents] == ([IncidentKind.PRIMARY_DOWN] if fails_over else [])
+
+
+def test_a_slow_observer_does_not_close_what_was_opened_after_it_had_judged():
+    """Otherwise the failover goes on without its incident, and a second incident fails over what is well."""
+    world = World(database())
+    world.cluster()
+    services = list(world.platform.services.values())
+    slow, quick = world.observer("h1/slow"), world.observer("h2/quick")
+    world.rounds(3)
+    before = slow.judge(services)
+
+    world.store.limits.set_switch("observe", True, "a person", "first", world.clock.now())
+    world.health.kinds["pg1"] = REFUSED
+    world.rounds(3, [quick])
+    slow.react(before)
+
+    (incident,) = world.incidents
+    assert (incident.kind, incident.state) == (IncidentKind.PRIMARY_DOWN, IncidentState.BLOCKED)
+    world.health.kinds["pg1"] = OK
+    world.rounds(1, [slow])
+    assert world.incidents[0].state is IncidentState.RESOLVED

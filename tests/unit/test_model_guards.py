@@ -87,6 +87,13 @@ def test_every_guard_is_in_the_table():
     assert list(REFUSED) == list(Guard)
 
 
+def test_a_standby_waits_for_a_primary_that_is_silent_before_that_is_an_incident():
+    no = refusal(replace(FREE, silent_primary="pg1"))
+
+    assert no is not None
+    assert (no.guard, no.detail) == (Guard.UPSTREAM_FIRST, "the primary pg1 does not answer")
+
+
 @pytest.mark.parametrize("guard", Guard)
 def test_a_guard_says_no_for_its_reason(guard: Guard):
     facts, detail = REFUSED[guard]
