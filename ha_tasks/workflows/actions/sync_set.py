@@ -42,7 +42,8 @@ class WidenSyncSet(StandbyAction):
         """Nothing to do for a node that never left the set, or must never be in it."""
         cluster, node = self._led(ctx), self._node(ctx)
         if node in ctx.service.asynchronous:
-            return {"set": cluster.sets[-1].setting(), "kept_out": f"{node} is asynchronous"}
+            sets = " and ".join(s.setting() for s in cluster.sets)
+            return {"set": sets, "kept_out": f"{node} is asynchronous"}
         done = len(cluster.sets) == 1 and node in cluster.sets[0].members
         return {"set": cluster.sets[0].setting()} if done else None
 
