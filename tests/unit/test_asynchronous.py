@@ -108,6 +108,20 @@ def test_what_would_be_lost_by_it_is_said_and_nothing_is_promoted():
     assert run.state is RunState.ROLLED_BACK
     assert "pg4 is at 0/384; accepted are 399" in run.error
     assert "promoted" not in world.toy.nodes["pg4"].log
+    assert world.toy.nodes["pg4"].upstream == "pg1"
+
+
+def test_one_that_takes_writes_by_itself_is_named_and_nothing_is_promoted_beside_it():
+    world = with_far()
+    world.toy.nodes["pg4"].primary = True
+    world.kill("pg1", agent=True)
+    world.kill("pg3", agent=True)
+
+    run = world.recover(accepts=Acceptance(bytes=300, primary_at=1300, off=("pg1",)))
+
+    assert run.state is RunState.ROLLED_BACK
+    assert "pg4 would be a second primary" in run.error
+    assert world.cluster.primary == "pg1"
 
 
 def test_a_person_too_gets_the_one_nearby_where_both_have_the_same():

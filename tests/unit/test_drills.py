@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from ha_tasks.workflows.drills import DRILL_SWITCH, Drills, DrillTools
 from tests.fakes.clock import FakeClock
 from tests.fakes.faults import FakeApplications, FakeFaults, FakeLoad, FakeLoads
 from tests.fakes.repositories import FakeStore
-from tests.unit.builders import T0, outcome, platform
+from tests.unit.builders import T0, database, outcome, platform
 
 NODES = ("pg1", "pg2", "pg3")
 EVIDENCE = {"primary.db": "pg1", "timeline.db": 3}
@@ -25,9 +26,9 @@ class Place:
     """A cluster whose nodes answer at each look, and a load that is always acknowledged."""
 
     def __init__(self, *, load=None):
-        self.clock, self.store = FakeClock(T0), FakeStore()
+        self.clock, self.store, self.platform = FakeClock(T0), FakeStore(), platform()
         self.clock.on_pause = self.observe
-        self.silent = set()
+        self.silent, self.others = set(), ()
         self.store.clusters.register(
             Cluster(
                 name="db",
@@ -45,7 +46,7 @@ class Place:
         self.observe()
 
     def observe(self):
-        nodes = [n for n in NODES if n not in self.silent]
+        nodes = [n for n in (*NODES, *self.others) if n not in self.silent]
         self.store.observations.record([outcome(n, self.clock.elapsed_s) for n in nodes])
 
     def answered(self, every_s=0.1):
@@ -76,7 +77,7 @@ class Place:
 
     def drill(self, name):
         tools = DrillTools(
-            platform=platform(),
+            platform=self.platform,
             clusters=self.store.clusters,
             incidents=self.store.incidents,
             journal=self.store.journal,
@@ -139,6 +140,19 @@ def test_a_platform_that_is_not_whole_is_not_hurt(place):
     assert report.verdict is DrillVerdict.INCONCLUSIVE
     assert "pg3 does not answer" in report.reasons[0]
     assert place.faults.injected == []
+
+
+@pytest.mark.parametrize("synchronous", [True, False])
+def test_only_who_may_be_in_the_set_is_missed_there(place, synchronous):
+    service = database()
+    far = replace(service.instances[2], name="pg4", synchronous=synchronous)
+    place.platform = platform(replace(service, instances=(*service.instances, far)))
+    place.others = ("pg4",)
+
+    report = place.drill("lose-agent")
+
+    assert (report.verdict is DrillVerdict.PASS) is not synchronous
+    assert ("(pg2, pg3), not (pg2, pg3, pg4)" in "".join(report.reasons)) is synchronous
 
 
 def test_what_cannot_be_injected_here_says_what_it_lacks(place):

@@ -18,7 +18,7 @@ from ha_tasks.workflows.actions.postgres.base import (
     standbys_of,
 )
 from ha_tasks.workflows.actions.postgres.loss import accepted_loss
-from ha_tasks.workflows.actions.postgres.spares import give_back
+from ha_tasks.workflows.actions.postgres.spares import asynchronous, give_back
 from ha_tasks.workflows.cluster_moves import TWO_PRIMARIES, block, without_the_innocent
 
 ASKED_S = 2.5
@@ -39,9 +39,8 @@ class RevokeStandbys(PostgresAction):
         cluster = self._failing(ctx)
         by = self._authority(ctx, cluster)
         ends = self._tools.clock.monotonic() + ASKED_S
-        members = standbys_of(cluster)
         answers = enough(
-            members,
+            standbys_of(cluster),
             lambda node: self._revoke(node, by, ends),
             lambda some: may_promote(cluster, _confirmed(some)),
         )
@@ -56,7 +55,9 @@ class RevokeStandbys(PostgresAction):
             raise PassingFailure(why_not_safe(cluster, answers))
         if ctx.accepts is None:
             raise NotSafe(why_not_safe(cluster, answers))
-        revoked += self._asynchronous(ctx, by, {*members, cluster.primary})
+        further = self._asynchronous(ctx, cluster, by)
+        self._must_be_no_other_primary(cluster, further)
+        revoked += _confirmed(further)
         _must_be_one_system(revoked)
         loss = accepted_loss(self._tools, ctx, cluster, revoked, ctx.accepts)
         return {"revoked": [asdict(r) for r in revoked], "possible_loss": loss}
@@ -89,14 +90,11 @@ class RevokeStandbys(PostgresAction):
             ):
                 raise NotSafe(f"{node} would be a second primary: {TWO_PRIMARIES}")
 
-    def _asynchronous(self, ctx: StepContext, by: Authority, others: set[str]) -> list[Revoked]:
-        """Whoever else could be promoted once a loss is accepted. One that is silent is not waited for long.
-
-        Nobody points it back when it was asked in vain: the rejoin does, which compares histories first.
-        """
+    def _asynchronous(self, ctx: StepContext, cluster: Cluster, by: Authority) -> Answers:
+        """Of whoever else could be promoted once a loss is accepted. The silent are not waited for long."""
         ends = self._tools.clock.monotonic() + ASKED_S
-        nodes = sorted(ctx.service.asynchronous - others)
-        return _confirmed(side_by_side(nodes, lambda node: self._revoke(node, by, ends)))
+        nodes = asynchronous(ctx.service, cluster)
+        return side_by_side(nodes, lambda node: self._revoke(node, by, ends))
 
     def _revoke(self, node: str, by: Authority, ends: float) -> Revoked:
         while True:

@@ -24,6 +24,11 @@ def outside(service: Service, cluster: Cluster) -> list[str]:
     return [i.name for i in service.instances if i.name not in known]
 
 
+def asynchronous(service: Service, cluster: Cluster) -> list[str]:
+    """Its nodes that must never be in a set, and that no failover asks by itself."""
+    return sorted(service.asynchronous - {cluster.primary, *standbys_of(cluster)})
+
+
 def revoked_spares(tools: PostgresTools, ctx: StepContext, cluster: Cluster, chosen: Revoked) -> list[str]:
     """Who may follow the candidate as it stands, having stopped to receive. Fenced.
 
@@ -43,10 +48,10 @@ def give_back(tools: PostgresTools, ctx: StepContext, cluster: Cluster, mine: in
 
     def follow(node: str) -> None:
         word = tools.agents.status(node)
-        if word.epoch == mine and word.in_recovery and word.promotion_begun is None:
+        if word.epoch == mine and _follows(word, cluster):
             tools.agents.follow(node, cluster.primary, by, timeout_s=1.0)
 
-    side_by_side(outside(ctx.service, cluster), follow)
+    side_by_side([*outside(ctx.service, cluster), *asynchronous(ctx.service, cluster)], follow)
 
 
 def _follows(word: NodeStatus, cluster: Cluster) -> bool:
