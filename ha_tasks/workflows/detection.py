@@ -140,13 +140,12 @@ class Detection:
         failed = [v for v in judged if v.state is VerdictState.FAILED]
         opened = [*map(self._open, failed), *(self._open_silent(v, judged) for v in self._silent(judged))]
         self._close(verdicts)
-        if accepts is not None:
-            self._starter.reopen(by_service, accepts, asked_by or self._actor)
+        again = () if accepts is None else self._starter.refused_failovers(by_service)
         blind = {v.target.service for v in verdicts if v.state is VerdictState.BLIND}
         touched = {incident.id: incident for incident in opened}
         ours = {name for name in by_service if is_ours(self._platform.services[name])}
         current = [i for i in failures(self._incidents.current()) if i.service in ours]
-        waiting = [i for i in current if i.state in WAITING]
+        waiting = [i for i in current if i.state in WAITING or i in again]
         answers = [
             self._start(i, blind, verdicts, only=only, asked_by=asked_by, accepts=accepts)
             for i in self._in_order(waiting)

@@ -119,7 +119,9 @@ class RunStarter:
         facts = self._guards.gather(order.incident, plan, blind=blind, verdicts=verdicts, said=said)
         refused = refusal(facts, PASSED.get(order.mode, ()))
         if refused is None:
+            self._begun_again(order)
             return self._create(order, replace(plan, accepts=acceptance(order.accepts, facts.possible_loss)))
+        self._begun_again(order, state=IncidentState.OPEN)
         if refused.approvable:
             return self._ask(order, plan, refused)
         return self._refuse(order.incident, refused, facts.upstreams)
@@ -141,14 +143,30 @@ class RunStarter:
             text = f"run {run.id} {why}"
             self._incidents.move(incident, IncidentState.OPEN, now, self._actor, text, only_from=waited)
 
-    def reopen(self, services: Collection[str], accepts: Acceptance, by: str) -> None:
-        """Failovers that were refused are begun again: a person lets so much be lost for it."""
-        for incident in self._incidents.current():
-            stands = incident.state is IncidentState.ESCALATED and incident.holds_key
-            if incident.kind is IncidentKind.PRIMARY_DOWN and incident.service in services and stands:
-                text = f"{by} accepts the loss of up to {accepts.bytes} bytes: it is begun again"
-                only, now = (IncidentState.ESCALATED,), self._clock.now()
-                self._incidents.move(incident.id, IncidentState.OPEN, now, by, text, only_from=only)
+    def refused_failovers(self, services: Collection[str]) -> tuple[Incident, ...]:
+        """Escalated, and not over: a person who accepts a loss has them begun again."""
+        return tuple(
+            i
+            for i in self._incidents.current()
+            if i.kind is IncidentKind.PRIMARY_DOWN
+            and i.service in services
+            and i.state is IncidentState.ESCALATED
+            and i.holds_key
+        )
+
+    def _begun_again(self, order: Order, *, state: IncidentState | None = None) -> None:
+        """Told, and open again only where its run is refused for now: an observer that finds it open before
+        the run is written down would begin one of its own, by which nothing may be lost.
+        """
+        incident, accepts = order.incident, order.accepts
+        if incident.state is not IncidentState.ESCALATED or accepts is None:
+            return
+        now, by = self._clock.now(), order.requested_by
+        text = f"{by} accepts the loss of up to {accepts.bytes} bytes: it is begun again"
+        if state is None:
+            self._incidents.note(incident.id, now, by, text)
+        else:
+            self._incidents.move(incident.id, state, now, by, text, only_from=(IncidentState.ESCALATED,))
 
     def works_on(self, service: str) -> bool:
         """True while planned work goes on there: what it stops on purpose has not failed."""

@@ -8,6 +8,7 @@ from ha_tasks.errors import NotSafe, PassingFailure
 from ha_tasks.model.cluster import ClusterState, Unfinished, sync_set_of
 from ha_tasks.model.evidence import EvidenceKind, judge_primary
 from ha_tasks.model.incident import IncidentKind, IncidentState
+from ha_tasks.model.playbook import Acceptance
 from ha_tasks.model.probe import OutcomeKind
 from ha_tasks.model.run import RunState
 from tests.unit.builders import database, outcome, web
@@ -208,3 +209,34 @@ def test_a_slow_observer_does_not_close_what_was_opened_after_it_had_judged():
     world.health.kinds["pg1"] = OK
     world.rounds(1, [slow])
     assert world.incidents[0].state is IncidentState.RESOLVED
+
+
+def test_an_observer_does_not_begin_the_failover_for_which_a_person_has_just_accepted_a_loss():
+    """Its own run may lose nothing, and would be refused as the one before."""
+    world = World(database())
+    world.cluster()
+    world.actions["revoke_standbys"].fail = [NotSafe("R + W <= N")] * 3
+    known = {"lsn": 4096, "timeline": 1, **HERE}
+    world.health.facts["pg1"] = {"in_recovery": False, **known}
+    world.health.facts |= {n: {"in_recovery": True, "receiving": True, **known} for n in ("pg2", "pg3")}
+    world.rounds(3)
+    world.health.kinds["pg1"], world.health.facts["pg1"] = REFUSED, {"agent": None}
+    world.rounds(3)
+    world.drive()
+    services = list(world.platform.services.values())
+    person, quick = world.observer("anna"), world.observer("h2/quick")
+    gather = person._starter._guards.gather
+
+    def while_an_observer_looks(*args, **more):
+        quick.react(quick.judge(services))
+        return gather(*args, **more)
+
+    person._starter._guards.gather = while_an_observer_looks
+    verdicts = person.judge(services)
+    assert world.incidents[0].state is IncidentState.ESCALATED
+    person.react(verdicts, asked_by="anna", accepts=Acceptance(bytes=1 << 30))
+
+    (run,) = world.store.journal.active()
+    assert (run.mode, run.requested_by) == ("manual", "anna")
+    assert run.plan.accepts is not None
+    assert world.incidents[0].state is IncidentState.RECOVERING
