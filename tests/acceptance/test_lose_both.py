@@ -1,4 +1,4 @@
-"""Primary and one standby are lost together: nothing is promoted until one of them is back."""
+"""Primary and one standby are lost together: nothing is promoted, until one is back or a person decides."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ class Scene:
     @property
     def cluster(self):
         return self.system.store.clusters.get("db")
+
+    def incident(self):
+        """The latest one about a primary."""
+        return next(i for i in self.system.store.incidents.recent(50) if i.kind is IncidentKind.PRIMARY_DOWN)
 
     def write(self) -> bool:
         """One row through the balancer, acknowledged."""
@@ -109,6 +113,27 @@ def test_nothing_is_promoted_and_it_goes_on_by_itself_when_one_is_back(scene: Sc
     # Writes are routed, and acknowledged by the new set, a moment before the new primary is recorded.
     eventually(lambda: scene.cluster.primary in (lost, left), 30, "the new primary is recorded")
     assert scene.rows() >= before + 1
+
+    scene.faults.release()
+    eventually(scene.whole, BACK_WITHIN_S, "redundancy is back")
+
+
+def test_a_person_who_accepts_the_loss_has_the_standby_promoted_that_is_left(scene: Scene) -> None:
+    eventually(scene.whole, BACK_WITHIN_S, "redundancy is back")
+    assert scene.stack.command("ack", "db").returncode == 0  # the cool-down of the failover before
+    primary, _, left = scene.lose_both()
+    scene.refused(primary)
+
+    refused = scene.stack.command("recover", "db", "--accept-data-loss", str(1 << 30))
+    assert refused.returncode != 0
+    assert f"{primary} may still take writes" in refused.stdout + refused.stderr
+
+    done = scene.stack.command("recover", "db", "--accept-data-loss", str(1 << 30), "--confirm-off", primary)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert scene.cluster.primary == left
+    assert scene.write()
+    told = [e.text for e in scene.system.store.incidents.timeline(scene.incident().id)]
+    assert any("bytes may be lost (accepted:" in text for text in told), told
 
     scene.faults.release()
     eventually(scene.whole, BACK_WITHIN_S, "redundancy is back")
