@@ -52,6 +52,7 @@ def test_a_lost_node_is_failed_over_without_a_lost_write_and_comes_back(stack: S
     assert report["detected_s"] <= report["decided_s"] <= report["acted_s"] <= report["verified_s"]
 
 
+@pytest.mark.full
 def test_when_a_standby_cannot_be_revoked_nothing_is_promoted_and_all_is_as_before(stack: Stack) -> None:
     rollbacks = rolled_back(stack)
     report = passed(stack.drill("refused-promotion"))
@@ -103,6 +104,7 @@ def test_a_primary_that_nobody_hears_is_failed_over_where_packets_can_be_dropped
     passed(report)
 
 
+@pytest.mark.full
 def test_a_worker_killed_in_the_middle_of_a_failover_changes_nothing_about_its_end(stack: Stack) -> None:
     report = passed(stack.drill("lose-worker"))
 
