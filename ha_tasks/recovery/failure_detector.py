@@ -150,12 +150,15 @@ class FailureDetector:
         """A standby that runs must also follow; while the primary is away, it cannot.
 
         One that answers us with an error, as the primary does, is no reason to touch it: what both refuse
-        is us (a password that was changed), and nothing could be mended without the primary's word.
+        is us (a password that was changed), and nothing could be mended without the primary's word. So its
+        errors count from the moment at which the primary had its last one.
         """
         verdict = self._instance(service, name, seen[name])
-        if verdict.state is VerdictState.FAILED and _answer_alike(seen[name], seen[primary]):
-            text = f"answers as the primary does: {_last_error(seen[name])}"
-            return replace(verdict, state=VerdictState.SUSPECT, evidence=text)
+        if verdict.state is VerdictState.FAILED:
+            alone = _errors_after(seen[name], _last_error(seen[primary]))
+            if self._instance(service, name, alone).state is not VerdictState.FAILED:
+                text = f"answers as the primary does: {_refusal(seen[name])}"
+                return replace(verdict, state=VerdictState.SUSPECT, evidence=text)
         if verdict.state is not VerdictState.HEALTHY:
             return verdict
         for judge, after, text in (
@@ -231,15 +234,29 @@ def _first_failure(outcomes: Sequence[ProbeOutcome]) -> datetime | None:
     return first
 
 
-def _answer_alike(*nodes: Mapping[str, Sequence[ProbeOutcome]]) -> bool:
-    """Every node, at every vantage, answers with an error now: it lives, and says no."""
-    return all(
-        node and all(outcomes[-1].kind is OutcomeKind.ERROR for outcomes in node.values()) for node in nodes
-    )
+def _errors_after(
+    by_vantage: Mapping[str, Sequence[ProbeOutcome]], after: ProbeOutcome | None
+) -> Mapping[str, Sequence[ProbeOutcome]]:
+    """Without the errors up to ``after``: it lived then, and said no."""
+    if after is None:
+        return by_vantage
+    left = {
+        v: [o for o in outcomes if o.kind is not OutcomeKind.ERROR or o.sent_at > after.sent_at]
+        for v, outcomes in by_vantage.items()
+    }
+    return {v: outcomes for v, outcomes in left.items() if outcomes}
 
 
-def _last_error(by_vantage: Mapping[str, Sequence[ProbeOutcome]]) -> str:
-    return next(iter(by_vantage.values()))[-1].detail
+def _last_error(by_vantage: Mapping[str, Sequence[ProbeOutcome]]) -> ProbeOutcome | None:
+    """The latest answer that was an error, of any vantage."""
+    errors = [o for outcomes in by_vantage.values() for o in outcomes if o.kind is OutcomeKind.ERROR]
+    return max(errors, key=lambda o: o.sent_at, default=None)
+
+
+def _refusal(by_vantage: Mapping[str, Sequence[ProbeOutcome]]) -> str:
+    """The text of its last error."""
+    error = _last_error(by_vantage)
+    return "" if error is None else error.detail
 
 
 def _writable(outcome: ProbeOutcome) -> bool:

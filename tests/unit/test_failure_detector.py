@@ -132,6 +132,25 @@ def test_a_standby_that_refuses_us_as_the_primary_does_is_left_alone(of_primary,
 
 
 @pytest.mark.parametrize(
+    ("of_primary", "of_standby", "expected"),
+    [
+        # The right password is back: whoever is asked first answers first.
+        ([ERROR] * 10 + [OK], [ERROR] * 11, VerdictState.SUSPECT),
+        ([ERROR] * 10 + [OK] * 2, [ERROR] * 11 + [OK], VerdictState.HEALTHY),
+        ([ERROR] * 6 + [OK] * 5, [ERROR] * 11, VerdictState.FAILED),
+        ([ERROR] * 11, [REFUSED] * 11, VerdictState.FAILED),
+    ],
+)
+def test_what_both_refused_counts_against_no_standby_once_the_primary_lets_us_in(
+    of_primary, of_standby, expected
+):
+    outcomes = seen({"h1/a": of_standby, "h2/b": of_standby}, "pg2", "db", in_recovery=True, receiving=True)
+    outcomes += seen({"h1/a": of_primary, "h2/b": of_primary}, "pg1", "db", in_recovery=False)
+
+    assert verdict_of("pg2", outcomes, 5.5, service=database(), primary="pg1").state is expected
+
+
+@pytest.mark.parametrize(
     ("primary_kinds", "expected"),
     [([REFUSED] * 10, VerdictState.HEALTHY), ([REFUSED] * 9 + [OK], VerdictState.SUSPECT)],
 )
