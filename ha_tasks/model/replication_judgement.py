@@ -156,7 +156,7 @@ def findings(facts: ClusterFacts, seen: tuple[NodeView, ...]) -> Iterator[Findin
     for view in seen:
         said = facts.answers[view.node]
         if isinstance(said, str):
-            text = "look into its log; does it run, and may we log in?"
+            text = "does it run, and may we log in? ha-tasks check --connect says what mends it"
             yield _about(view.node, FindingCode.SILENT, _WARNING, f"cannot be asked: {said}", text)
             continue
         yield from _kinship(facts, said)

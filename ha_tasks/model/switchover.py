@@ -58,6 +58,11 @@ class SwitchoverFacts:
     primary_lsn: int | None
     transactions: tuple[Transaction, ...] = ()
     most_lag_bytes: int = MOST_LAG_BYTES
+    primary_error: str = ""
+
+    def is_fed(self, node: str) -> bool:
+        """False only by the primary's own word: while it cannot be asked, that is the objection."""
+        return self.primary_lsn is None or node in self.streaming
 
 
 def objections(facts: SwitchoverFacts) -> tuple[str, ...]:
@@ -72,7 +77,11 @@ def _of_cluster(facts: SwitchoverFacts) -> Iterable[str]:
     if len(cluster.sets) > 1:
         yield f"a change of the synchronous set of {cluster.name} is under way; wait until it has ended"
     if facts.primary_lsn is None:
-        yield f"{cluster.primary} does not answer; a failure is recovered: ha-tasks recover {cluster.name}"
+        why = f" ({facts.primary_error})" if facts.primary_error else ""
+        yield (
+            f"{cluster.primary} cannot be asked{why}; if it is down: ha-tasks recover {cluster.name}; "
+            "if it runs: ha-tasks check --connect"
+        )
     if not facts.primary_agent:
         yield f"the agent of {cluster.primary} does not answer; nobody else can stop it cleanly"
 
@@ -97,7 +106,7 @@ def _of_standby(facts: SwitchoverFacts, name: str, standby: Standby) -> Iterable
     primary = facts.cluster.primary
     if standby.promotion_begun is not None:
         yield f"{name} began a promotion in epoch {standby.promotion_begun}; it must rejoin first"
-    if standby.upstream != primary or name not in facts.streaming or not standby.receiving:
+    if standby.upstream != primary or not facts.is_fed(name) or not standby.receiving:
         yield f"{name} does not stream from {primary}"
         return
     behind = (facts.primary_lsn or 0) - (standby.lsn or 0)
@@ -112,7 +121,7 @@ def _of_others(facts: SwitchoverFacts) -> Iterable[str]:
         standby = facts.standbys.get(name)
         if standby is None:
             yield f"the agent of {name} does not answer"
-        elif not standby.running or name not in facts.streaming:
+        elif not standby.running or not facts.is_fed(name):
             yield f"{name} does not stream from {facts.cluster.primary}; bring it back first"
 
 

@@ -57,14 +57,15 @@ def switchover_facts(
     others = [i.name for i in service.instances if i.name != cluster.primary]
     seen = standbys_seen(tools.agents, [cluster.primary, *others])
     lsn: int | None = None
+    error = ""
     streaming: frozenset[str] = frozenset()
     long: tuple[Transaction, ...] = ()
     try:
         streaming = tools.control.streaming(service, primary)
         long = tools.control.transactions(service, primary, longest_transaction_s)
         lsn = tools.control.flush_lsn(service, primary)
-    except HaTasksError:  # who does not answer is an objection of its own
-        lsn = None
+    except HaTasksError as cause:  # who does not answer is an objection of its own
+        error = str(cause)
     return SwitchoverFacts(
         cluster=cluster,
         candidate=candidate,
@@ -74,4 +75,5 @@ def switchover_facts(
         primary_lsn=lsn,
         transactions=long,
         most_lag_bytes=most_lag_bytes,
+        primary_error=error,
     )

@@ -10,7 +10,7 @@ import pytest
 from ha_tasks.bootstrap.actions import POSTGRES
 from ha_tasks.disaster_recovery.playbooks import load_playbooks
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
-from ha_tasks.errors import AgentUnreachable, PassingFailure, PoolerUnreachable, Refused
+from ha_tasks.errors import AgentUnreachable, PassingFailure, PoolerUnreachable, Refused, ServiceUnreachable
 from ha_tasks.model.cluster import ClusterState, sync_set_of
 from ha_tasks.model.incident import IncidentKind
 from ha_tasks.model.platform import PoolerSettings
@@ -106,6 +106,23 @@ def test_nothing_is_begun_beside_an_open_incident():
     with pytest.raises(Refused, match="I-1 is open: pg3 is down; mend that first: ha-tasks incidents 1"):
         world.switch("pg2")
     assert world.store.journal.active() == ()
+
+
+def test_a_primary_that_does_not_let_us_in_is_said_with_its_words_and_nothing_is_guessed_of_others(
+    monkeypatch,
+):
+    world, refusal = Planned(), ServiceUnreachable("pg1: FATAL: password authentication failed")
+
+    def refuse(*_: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr(world.toy, "streaming", refuse)
+
+    run = world.switch("pg2")
+
+    assert run.state is RunState.ROLLED_BACK
+    assert f"pg1 cannot be asked ({refusal}); if it is down: ha-tasks recover db" in run.error
+    assert "does not stream" not in run.error
 
 
 @pytest.mark.parametrize(
