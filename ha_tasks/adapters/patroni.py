@@ -113,7 +113,7 @@ class PatroniManager:
         with wire:
             try:
                 wire.send(request.to_bytes(parts))
-                response = http.client.HTTPResponse(wire, method=request.method)  # type: ignore[arg-type]
+                response = http.client.HTTPResponse(wire, method=request.method)  # type: ignore[arg-type] # it only reads
                 response.begin()
                 text = response.read(MOST_BODY_BYTES).decode("utf-8", errors="replace")
             except (OSError, http.client.HTTPException) as error:

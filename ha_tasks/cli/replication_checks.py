@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ha_tasks.cli.connections import Answer
 from ha_tasks.errors import HaTasksError
+from ha_tasks.model.clocks import clock_off_by_s
 from ha_tasks.model.platform import Service, ServiceKind
 from ha_tasks.model.replication import ReplicationReport
 from ha_tasks.model.replication_findings import Finding, FindingCode, Severity
@@ -51,15 +53,15 @@ def _clock(system: System, node: str, host: str) -> Iterator[Answer]:
         status = system.agents.status(node)
     except HaTasksError:  # a silent agent has a row of its own
         return
-    told = skewed(status.clock, asked.timestamp(), system.clock.now().timestamp())
+    told = skewed(status.clock, asked, system.clock.now())
     if told:
         remedy = "set it by NTP (chrony, systemd-timesyncd): from 30 s on the agent takes no command of ours"
         yield Answer(what=f"hosts.{host} (clock)", ok=False, said=told, remedy=remedy)
 
 
-def skewed(clock: float | None, asked: float, answered: float) -> str:
+def skewed(clock: float | None, asked: datetime, answered: datetime) -> str:
     """How far a clock that was read between two moments of ours is off; '' when it may be right."""
-    if clock is None or asked - MOST_SKEW_S <= clock <= answered + MOST_SKEW_S:
+    off_s = 0.0 if clock is None else clock_off_by_s(clock, asked, answered)
+    if abs(off_s) <= MOST_SKEW_S:
         return ""
-    off = clock - (asked + answered) / 2
-    return f"the agent's clock is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} ours"
+    return f"the agent's clock is {abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} ours"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -246,12 +247,14 @@ def test_a_patroni_that_is_away_or_knows_other_names_says_what_mends_it(platform
         (100.0, ""),
         (95.1, ""),
         (106.4, ""),
-        (93.0, "the agent's clock is 8 s behind ours"),
+        (93.0, "the agent's clock is 7 s behind ours"),
         (131.0, "the agent's clock is 30 s ahead of ours"),
     ],
 )
 def test_an_agents_clock_is_told_when_it_cannot_be_right(clock: float | None, told: str):
-    assert skewed(clock, asked=100.0, answered=101.5) == told
+    asked, answered = (datetime.fromtimestamp(at, UTC) for at in (100.0, 101.5))
+
+    assert skewed(clock, asked, answered) == told
 
 
 def test_a_standby_without_sessions_is_told_by_its_refusal(platform: Platform):

@@ -108,7 +108,7 @@ def test_nothing_is_begun_beside_an_open_incident():
     assert world.store.journal.active() == ()
 
 
-def test_a_primary_that_does_not_let_us_in_is_said_with_its_words_and_nothing_is_guessed_of_others(
+def test_a_primary_that_lets_nobody_in_is_quoted_and_nothing_is_guessed_of_others(
     monkeypatch,
 ):
     world, refusal = Planned(), ServiceUnreachable("pg1: FATAL: password authentication failed")
