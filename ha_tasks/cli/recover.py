@@ -265,7 +265,18 @@ def _refusal(system: System, service: Service) -> str | None:
 
 
 def watched(session: Session, journal: Journal, clock: Clock, run: Run, within_s: float) -> Run:
-    """The run at its end, each turn told. DeadlineExceeded when it takes longer, or nobody takes it up."""
+    """The run at its end, each turn told. DeadlineExceeded when it takes longer, or nobody takes it up.
+
+    Ctrl-C ends the watching and nothing else, and says so.
+    """
+    try:
+        return _at_its_end(session, journal, clock, run, within_s)
+    except KeyboardInterrupt:
+        session.tell(f"no longer watched; run {run.id} goes on: ha-tasks run {run.id}")
+        raise
+
+
+def _at_its_end(session: Session, journal: Journal, clock: Clock, run: Run, within_s: float) -> Run:
     began, told = clock.monotonic(), ""
     while run.state not in TERMINAL:
         waited = clock.monotonic() - began

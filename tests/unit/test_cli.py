@@ -407,6 +407,21 @@ def test_a_run_is_watched_to_its_end_and_each_turn_is_told(
     assert capsys.readouterr().out == "run 1 running: at step 1 of 6 take_out by h/recovery-1/7\n"
 
 
+def test_ctrl_c_ends_the_watching_and_says_that_the_run_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    store, clock, claimed = made(tmp_path)
+
+    def press() -> None:
+        raise KeyboardInterrupt
+
+    clock.on_pause = press
+
+    with pytest.raises(KeyboardInterrupt):
+        recover.watched(Session(), store.journal, clock, claimed, 60.0)
+    assert "no longer watched; run 1 goes on: ha-tasks run 1\n" in capsys.readouterr().out
+
+
 def test_the_live_view_goes_on_while_the_store_is_away_and_ends_when_told(
     capsys: pytest.CaptureFixture[str],
 ):
