@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from ha_tasks.errors import PassingFailure
 
 _SAID = 300
+_SECRET_OPTION = re.compile(r"^(-[pP]|--?[\w-]*(pass|secret|token|key|community)[\w-]*)$", re.IGNORECASE)
+"""Options of ipmitool, fence agents and the like, of which the next word is a secret."""
 
 
 class StonithCommands:
@@ -46,7 +50,15 @@ class StonithCommands:
             text = f"{host} was not switched off: {argv[0]} took over {timeout_s:.0f} s"
             raise PassingFailure(text) from error
         if process.returncode:
-            words = said.decode(errors="replace").strip()[-_SAID:]
+            words = _without_secrets(argv, said.decode(errors="replace").strip())[-_SAID:]
             why = f"{argv[0]} exited {process.returncode}: {words}"
             raise PassingFailure(f"{host} was not switched off: {why}")
         return True
+
+
+def _without_secrets(argv: Sequence[str], said: str) -> str:
+    """What the command said, without the passwords that it was given: a usage line likes to repeat them."""
+    for option, word in pairwise(argv):
+        if word and _SECRET_OPTION.search(option):
+            said = said.replace(word, "***")
+    return said

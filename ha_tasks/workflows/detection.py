@@ -5,7 +5,7 @@ Any number of observers do this at the same time: unique indexes make one incide
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -134,6 +134,7 @@ class Detection:
             by_service.setdefault(verdict.target.service, []).append(verdict)
         for name, mine in by_service.items():
             self._keep_ledger(self._platform.services[name], mine)
+        self._end_replaced(by_service)
         planned = {name for name in by_service if self._starter.works_on(name)}
         # A node that planned work stops on purpose is no failure; its run has a deadline at each step.
         judged = [v for v in verdicts if v.target.service not in planned]
@@ -144,6 +145,7 @@ class Detection:
         blind = {v.target.service for v in verdicts if v.state is VerdictState.BLIND}
         touched = {incident.id: incident for incident in opened}
         ours = {name for name in by_service if is_ours(self._platform.services[name])}
+        self._starter.try_again(ours)
         current = [i for i in failures(self._incidents.current()) if i.service in ours]
         waiting = [i for i in current if i.state in WAITING or i in again]
         answers = [
@@ -173,6 +175,14 @@ class Detection:
             return self._clusters.get(service.name)
         except KeyError:
             return None
+
+    def _end_replaced(self, services: Collection[str]) -> None:
+        """Before anything is opened: the new primary's failure would be taken for the old one's."""
+        for incident in self._incidents.current():
+            judged = incident.service in services
+            primary = self.primary_of(self._platform.services[incident.service]) if judged else None
+            if primary is not None:
+                self._starter.end_replaced(incident, primary)
 
     def _silent(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
         """Without those that a rejoin is about: it takes them out of the set itself, if it takes long."""

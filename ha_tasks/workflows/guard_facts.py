@@ -148,7 +148,7 @@ class GuardFactsGatherer:
             taken_out=self._taken_out(service),
             upstreams=self._upstreams(incident),
             frozen_by=self._frozen_by(incident),
-            silent_host=self._silent_host(incident),
+            silent_host=self.silent_host(incident),
             silent_primary=self._silent_primary(incident),
             stalled=self._stalled(incident, service),
             unproved=self._unproved(incident),
@@ -232,7 +232,7 @@ class GuardFactsGatherer:
                 return other.id
         return None
 
-    def _silent_host(self, incident: Incident) -> str | None:
+    def silent_host(self, incident: Incident) -> str | None:
         """A standby is brought back by the agent of its host: while that is silent, there is no way.
 
         What it said before it fell silent does not count: a run would try until it has failed for good.

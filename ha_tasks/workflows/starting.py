@@ -17,7 +17,7 @@ from ha_tasks.model.incident import Incident, IncidentKind, IncidentState
 from ha_tasks.model.plan_hash import is_named
 from ha_tasks.model.playbook import Acceptance, Plan
 from ha_tasks.model.revision import UNREVISED, Standing
-from ha_tasks.model.run import GAVE_WAY, Run, RunState
+from ha_tasks.model.run import GAVE_WAY, Run, RunState, passed_no_return
 from ha_tasks.model.verdict import Verdict
 from ha_tasks.names import Counter
 from ha_tasks.ports.clock import Clock
@@ -27,6 +27,7 @@ from ha_tasks.ports.repositories import Incidents, Journal, NewRun
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
 from ha_tasks.workflows.guard_facts import GuardFactsGatherer, Said, acceptance, gives_way
 from ha_tasks.workflows.planned_work import is_planned
+from ha_tasks.workflows.trying_again import TryingAgain
 
 WAITING = (IncidentState.OPEN, IncidentState.BLOCKED, IncidentState.SUPPRESSED)
 """States in which an incident has no run and waits for one."""
@@ -98,6 +99,13 @@ class RunStarter:
         self._held = held
         self._approval_within_s = approval_within_s
         self._standing = standing
+        self._again = TryingAgain(
+            incidents=incidents,
+            journal=journal,
+            clock=clock,
+            actor=actor,
+            is_away=lambda incident: guards.silent_host(incident) is not None,
+        )
 
     def start(self, order: Order, *, blind: bool, verdicts: Sequence[Verdict]) -> Answer:
         """Starts what the guards allow. Idempotent by the order's key.
@@ -125,6 +133,11 @@ class RunStarter:
         if refused.approvable:
             return self._ask(order, plan, refused)
         return self._refuse(order.incident, refused, facts.upstreams)
+
+    def try_again(self, services: Collection[str]) -> None:
+        """Opens what failed for good about a standby again, see trying_again.py; not by a held store."""
+        if self._held() is None:
+            self._again.look(services)
 
     def _clear_the_way(self, incident: Incident) -> None:
         """What ``gives_way`` says gives way to the failover of its service's primary: that cannot wait."""
@@ -171,6 +184,33 @@ class RunStarter:
     def works_on(self, service: str) -> bool:
         """True while planned work goes on there: what it stops on purpose has not failed."""
         return any(run.plan.service == service and is_planned(run) for run in self._journal.active())
+
+    def end_replaced(self, incident: Incident, primary: str) -> None:
+        """About the failure of a primary that another one has replaced nothing is begun any more.
+
+        Whoever replaced it (a switchover, another run) is about the service; the node itself is a standby by
+        now, whose failure is an incident of its own. Where the incident's own run has promoted, or has left
+        something that a person must look at, it stays as it is. Idempotent.
+        """
+        if incident.kind is not IncidentKind.PRIMARY_DOWN or incident.instance == primary:
+            return
+        now = self._clock.now()
+        why = (
+            f"{primary} is the primary now, so the failure of {incident.instance} is no failover's matter "
+            "any more"
+        )
+        if incident.state in WAITING:
+            state = IncidentState.RESOLVED
+            self._incidents.move(incident.id, state, now, self._actor, why, only_from=WAITING)
+        elif incident.state is IncidentState.AWAITING_APPROVAL:
+            self.withdraw(incident, why)
+        elif incident.state is IncidentState.ESCALATED and incident.holds_key and self._is_undone(incident):
+            self._incidents.let_go(incident.id, now, self._actor, why)
+
+    def _is_undone(self, incident: Incident) -> bool:
+        run = None if incident.run is None else self._journal.get(incident.run)
+        ended = (RunState.ROLLED_BACK, RunState.ABORTED)
+        return run is None or (run.state in ended and not passed_no_return(run))
 
     def withdraw(self, incident: Incident, why: str) -> None:
         """The incident is over before anybody approved its run: it is resolved, the run called off."""

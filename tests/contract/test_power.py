@@ -41,6 +41,16 @@ def test_what_the_command_said_is_told():
         power.off("bad", timeout_s=5)
 
 
+@pytest.mark.parametrize("option", ["-P", "-p", "--password", "--api-token"])
+def test_what_it_said_bears_none_of_its_passwords(option):
+    argv = ["sh", "-c", 'echo "usage: off $0 $1 db1"; exit 1', option, "hush-hush"]
+
+    with pytest.raises(PassingFailure) as caught:
+        StonithCommands({"bad": argv}).off("bad", timeout_s=5)
+
+    assert str(caught.value).endswith(f"usage: off {option} *** db1")
+
+
 def test_a_command_that_does_not_end_is_killed_with_its_children(tmp_path):
     told = tmp_path / "pid"
     power = StonithCommands({"slow": ["sh", "-c", f"sleep 60 & echo $! > {told}; wait"]})

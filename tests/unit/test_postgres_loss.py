@@ -75,6 +75,30 @@ def test_a_primary_that_nobody_has_ended_may_go_on_acknowledging_so_nothing_is_p
     assert "--confirm-off=pg1" in run.error
 
 
+def has_power(world, power):
+    for action in world.actions.values():
+        if hasattr(action, "_tools") and hasattr(action._tools, "power"):
+            action._tools = replace(action._tools, power=power)
+
+
+@pytest.mark.parametrize(
+    ("power", "why"),
+    [
+        ({"h-pg1": False}, r"agent: .*; power switch: h-pg1 was not switched off"),
+        ({}, r"agent: .*; power switch: none is configured for h-pg1"),
+    ],
+)
+def test_why_neither_agent_nor_power_switch_has_ended_it_is_told(power, why):
+    world = lost_both(agent=False)
+    host = world.service.instance("pg1").host
+    has_power(world, FakePower({h.replace("h-pg1", host): works for h, works in power.items()}))
+
+    run = world.recover(accepts=ENOUGH)
+
+    assert run.state is RunState.ROLLED_BACK
+    assert re.search(why.replace("h-pg1", host), run.error)
+
+
 @pytest.mark.parametrize("by", ["a person", "its power switch"])
 def test_its_death_is_proved_by_a_person_or_by_its_power_switch(by):
     world = lost_both(agent=False)
@@ -83,10 +107,7 @@ def test_its_death_is_proved_by_a_person_or_by_its_power_switch(by):
     if by == "a person":
         accepts = replace(ENOUGH, off=("pg1",))
     else:
-        power = FakePower({host: True})
-        for action in world.actions.values():
-            if hasattr(action, "_tools") and hasattr(action._tools, "power"):
-                action._tools = replace(action._tools, power=power)
+        has_power(world, FakePower({host: True}))
 
     run = world.recover(accepts=accepts)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 from ha_tasks.errors import HaTasksError, NotSafe
 from ha_tasks.model.cluster import Cluster, Revoked, format_lsn
@@ -48,8 +49,8 @@ def accepted_loss(
             f"ha-tasks recover {cluster.name} --accept-data-loss={lost}"
         )
     doubted = {cluster.primary, *(u.candidate for u in possible_primaries(cluster, revoked))}
-    dead = {node: _death_of(tools, ctx, cluster, node, accepts) for node in sorted(doubted - {chosen.node})}
-    missing = [node for node, how in dead.items() if not how]
+    deaths = {node: _death_of(tools, ctx, cluster, node, accepts) for node in sorted(doubted - {chosen.node})}
+    missing = {node: death.why_not for node, death in deaths.items() if not death.by}
     if missing:
         raise NotSafe(_unproved(cluster, missing))
     return {
@@ -58,36 +59,48 @@ def accepted_loss(
         "node": chosen.node,
         "unknown": f"what {cluster.primary} acknowledged after it was last seen at "
         f"{format_lsn(accepts.primary_at)}",
-        "dead": dead,
+        "dead": {node: death.by for node, death in deaths.items()},
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Death:
+    """``by``: by whose word a node is dead; empty: by nobody's, and ``why_not`` is what each way came to."""
+
+    by: str = ""
+    why_not: str = ""
 
 
 def _death_of(
     tools: PostgresTools, ctx: StepContext, cluster: Cluster, node: str, accepts: Acceptance
-) -> str:
-    """By whose word the node is dead; empty: by nobody's."""
+) -> _Death:
     by = Authority(epoch=cluster.epoch, fence=ctx.fence)
     try:
         tools.agents.fence(node, by, timeout_s=FENCED_WITHIN_S)
-    except HaTasksError:  # there are other ways to know it
-        pass
+    except HaTasksError as error:  # there are other ways to know it
+        said = f"agent: {error}"
     else:
-        return "its agent"
+        return _Death(by="its agent")
     if node in accepts.off:
-        return "a person"
-    host = ctx.service.instance(node).host
+        return _Death(by="a person")
+    switch = _switched_off(tools, ctx, ctx.service.instance(node).host)
+    return replace(switch, why_not=f"{said}; power switch: {switch.why_not}")
+
+
+def _switched_off(tools: PostgresTools, ctx: StepContext, host: str) -> _Death:
+    within_s = min(OFF_WITHIN_S, ctx.remaining_s())
     try:
-        within_s = min(OFF_WITHIN_S, ctx.remaining_s())
         off = tools.power is not None and tools.power.off(host, timeout_s=within_s)
-    except HaTasksError:  # nothing is proved, which is what the caller says
-        return ""
-    return "its power switch" if off else ""
+    except HaTasksError as error:  # nothing is proved, and a person mends it by what it says
+        return _Death(why_not=str(error))
+    return _Death(by="its power switch") if off else _Death(why_not=f"none is configured for {host}")
 
 
-def _unproved(cluster: Cluster, nodes: list[str]) -> str:
-    names = ", ".join(nodes)
-    options = " ".join(f"--confirm-off={node}" for node in nodes)
+def _unproved(cluster: Cluster, missing: Mapping[str, str]) -> str:
+    names = ", ".join(missing)
+    why = "; ".join(f"{node}: {said}" for node, said in missing.items())
+    options = " ".join(f"--confirm-off={node}" for node in missing)
     return (
-        f"{names} may still take writes: neither agent nor power switch has ended it; switch it off, then: "
-        f"ha-tasks recover {cluster.name} --accept-data-loss=BYTES {options}"
+        f"{names} may still take writes: neither agent nor power switch has ended it ({why}); switch it off, "
+        f"then: ha-tasks recover {cluster.name} --accept-data-loss=BYTES {options}"
     )
