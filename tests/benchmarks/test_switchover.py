@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 
@@ -24,6 +26,8 @@ from tests.servers import free_port
 SWITCHOVERS = int(os.environ.get("HA_TASKS_BENCH_SWITCHOVERS", "20"))
 AT_MOST_MEDIAN_S = 1.5
 PATIENCE_S = 30.0
+HELD, LET_GO = "pause_pooler", "resume_pooler"
+"""The steps between which nobody writes; without a pooler the first and the last of them do nothing."""
 
 
 def pause_s(acks: tuple[Ack, ...]) -> float:
@@ -32,16 +36,31 @@ def pause_s(acks: tuple[Ack, ...]) -> float:
     return max((b - a).total_seconds() for a, b in pairwise(moments))
 
 
-def switched(stack: Stack, entry: str | None = None) -> LoadReport:
-    """One switchover under four writers, each of which writes every 20 ms and waits as psql would."""
+def switched(stack: Stack, entry: str | None = None) -> tuple[LoadReport, dict[str, float]]:
+    """One switchover under four writers, each of which writes every 20 ms and waits as psql would.
+
+    With it what each step has cost, in seconds.
+    """
     with writing(stack, entry, patience_s=PATIENCE_S) as written:
         done = stack.result("switchover", "db", "--yes")
         assert done["success"], done
-    return written.report
+    return written.report, costs_s(stack.result("run", str(done["run"]["id"]))["steps"])
+
+
+def costs_s(steps: list[dict[str, Any]]) -> dict[str, float]:
+    """Of the steps within the pause, each counted from the end of the one before it."""
+    ends = [datetime.fromisoformat(step["ended_at"]) for step in steps]
+    costs = {
+        step["id"]: (ended - before).total_seconds()
+        for step, (before, ended) in zip(steps[1:], pairwise(ends), strict=True)
+    }
+    names = list(costs)
+    return {name: costs[name] for name in names[names.index(HELD) : names.index(LET_GO) + 1]}
 
 
 def measured(name: str, stack: Stack, entry: str | None = None) -> list[LoadReport]:
-    reports = [switched(stack, entry) for _ in range(SWITCHOVERS)]
+    both = [switched(stack, entry) for _ in range(SWITCHOVERS)]
+    reports, costs = [report for report, _ in both], [cost for _, cost in both]
     pauses = [pause_s(report.acks) for report in reports]
     failed = [len(report.misses) for report in reports]
     print(
@@ -49,12 +68,17 @@ def measured(name: str, stack: Stack, entry: str | None = None) -> list[LoadRepo
         f"{median(pauses):.2f} s median, {min(pauses):.2f} to {max(pauses):.2f}; "
         f"{sum(len(r.acks) for r in reports)} acknowledged, {sum(lost(r) or 0 for r in reports)} lost, "
         f"{sum(stale(r.acks) for r in reports)} stale, {sum(failed)} failed "
-        f"({median(failed):.0f} a switchover)   [{machine()}]"
+        f"({median(failed):.0f} a switchover)   [{machine()}]\n"
+        f"of it, in ms: {', '.join(f'{step} {_median_ms(costs, step)}' for step in costs[0])}"
     )
     assert [lost(r) for r in reports] == [0] * len(reports)
     assert [stale(r.acks) for r in reports] == [0] * len(reports)
     assert median(pauses) <= AT_MOST_MEDIAN_S
     return reports
+
+
+def _median_ms(costs: list[dict[str, float]], step: str) -> int:
+    return round(1000 * median(cost[step] for cost in costs))
 
 
 @contextmanager
