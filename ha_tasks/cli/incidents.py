@@ -11,6 +11,7 @@ import click
 from ha_tasks.cli.advice import advice
 from ha_tasks.cli.lines import DIM, HEAD, Line, columns, moment, since, span, state
 from ha_tasks.cli.numbers import HOW_MANY
+from ha_tasks.cli.runs import where
 from ha_tasks.cli.session import Records, Session, pass_session, with_home, with_json
 from ha_tasks.errors import UsageError
 from ha_tasks.model.incident import Incident
@@ -74,12 +75,14 @@ def one(store: Records, number: int, now: datetime) -> Json:
         raise UsageError(f"there is no incident {number}; see: ha-tasks incidents") from None
     story = store.incidents.timeline(number)
     active = {run.id: run for run in store.journal.active()}
+    run = active.get(incident.run or 0)
     return {
         "at": now.isoformat(),
         "incident": described(incident),
         "evidence": dict(incident.evidence),
         "timeline": [{"at": e.at.isoformat(), "actor": e.actor, "text": e.text} for e in story],
-        "advice": advice(incident, active.get(incident.run or 0), story[-1].text if story else ""),
+        "recovery": None if run is None else where(run),
+        "advice": advice(incident, run, story[-1].text if story else ""),
     }
 
 
@@ -123,7 +126,8 @@ def story_lines(content: Json) -> Iterator[Line]:
     if incident["parent"] is not None:
         yield [f"it waits, or waited, for I-{incident['parent']}: ha-tasks incidents {incident['parent']}"]
     if incident["run"] is not None:
-        yield [f"recovery: ha-tasks run {incident['run']}"]
+        far = f", {content['recovery']}" if content["recovery"] else ""
+        yield [f"recovery: ha-tasks run {incident['run']}{far}"]
     yield []
     yield from columns(
         ["TIME", "T+", "WHO", "WHAT"],

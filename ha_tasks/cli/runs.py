@@ -9,11 +9,12 @@ import click
 
 from ha_tasks.cli.lines import BAD, DIM, HEAD, Line, columns, moment, span, state
 from ha_tasks.cli.numbers import NUMBER
+from ha_tasks.cli.progress import in_words
 from ha_tasks.cli.session import Records, Session, pass_session, with_home, with_json
 from ha_tasks.errors import UsageError
 from ha_tasks.model.plain import Json
 from ha_tasks.model.plan_hash import plan_hash
-from ha_tasks.model.run import TERMINAL, Phase, Run, RunState, Step
+from ha_tasks.model.run import TERMINAL, Phase, Run, RunState, Step, StepState
 from ha_tasks.ports.repositories import Attempt
 
 
@@ -41,7 +42,7 @@ def brief(run: Run) -> Json:
         "playbook": run.plan.playbook,
         "incident": run.incident,
         "state": str(run.state),
-        "where": _where(run),
+        "where": where(run),
         "lease_owner": run.lease_owner,
         "created_at": run.created_at.isoformat(),
         "ended_at": run.ended_at and run.ended_at.isoformat(),
@@ -49,7 +50,8 @@ def brief(run: Run) -> Json:
     }
 
 
-def _where(run: Run) -> str:
+def where(run: Run) -> str:
+    """How far it is, in words."""
     if run.state in TERMINAL:
         return "ended"
     if run.state is RunState.AWAITING_APPROVAL:
@@ -57,7 +59,9 @@ def _where(run: Run) -> str:
         return f"waits for a person until {until}: ha-tasks approve {run.id}"
     verb = "undoing" if run.phase is Phase.UNDO else "at"
     who = f" by {run.lease_owner}" if run.lease_owner else ", waits for a worker"
-    return f"{verb} step {run.position} of {len(run.steps)} {run.current.planned.id}{who}"
+    far = in_words(run.current.output) if run.phase is Phase.DO else ""
+    place = f"step {run.position} of {len(run.steps)} {run.current.planned.id}"
+    return f"{verb} {place}{who}" + (f": {far}" if far else "")
 
 
 def one(store: Records, number: int, now: datetime) -> Json:
@@ -170,6 +174,8 @@ def lines(content: Json) -> Iterator[Line]:
 def _outcome(step: Json) -> str:
     if step["error"]:
         return str(step["error"])
+    if step["state"] != StepState.DONE and (far := in_words(step["output"])):
+        return far
     mark = "no way back from here" if step["point_of_no_return"] else ""
     said = (f"{key} {_plainly(value)}" for key, value in step["output"].items() if _is_plain(value))
     return ", ".join(said) or mark

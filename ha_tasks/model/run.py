@@ -63,7 +63,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A planned step and what became of it. ``attempts`` counts the current phase's claims."""
+    """A planned step and what became of it. ``attempts`` counts the current phase's claims.
+
+    ``output`` of one that runs says how far it is (``model/progress.py``).
+    """
 
     planned: PlannedStep
     state: StepState = StepState.READY

@@ -11,8 +11,13 @@ from ha_tasks.model.incident import Incident
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform, Service
 from ha_tasks.model.playbook import Acceptance, VerifySettings
+from ha_tasks.model.progress import Progress, Tell
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.repositories import Warrant
+
+
+def _to_nobody(_: Progress) -> None:
+    """Where nobody looks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,8 @@ class StepContext:
     """Name of the action that is called."""
     accepts: Acceptance | None = None
     """How much acknowledged data the run may lose; None: none at all."""
+    tell: Tell = _to_nobody
+    """For a step that takes long: how far it is, for whoever looks. Raises StaleFence."""
 
     @property
     def warrant(self) -> Warrant:

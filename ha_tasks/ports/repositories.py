@@ -145,6 +145,10 @@ class Journal(Protocol):
         """Stores what undo needs. Raises StaleFence."""
         ...
 
+    def tell(self, run: int, fence: int, step: int, progress: Json) -> None:
+        """How far the step is, as its output until it has one. Raises StaleFence."""
+        ...
+
     def settle(
         self, before: Run, after: Run, fence: int, *, outcome: str, error: str, due: datetime | None
     ) -> Message | None:

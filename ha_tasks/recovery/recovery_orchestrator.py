@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ha_tasks.errors import ActionFailed, BrokerUnreachable, HaTasksError, StaleFence
+from ha_tasks.errors import ActionFailed, BrokerUnreachable, HaTasksError, StaleFence, StoreUnreachable
 from ha_tasks.model.incident import Incident
 from ha_tasks.model.message import Message
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform
+from ha_tasks.model.progress import Progress
 from ha_tasks.model.revision import UNREVISED, Standing
 from ha_tasks.model.run import (
     TERMINAL,
@@ -298,7 +299,15 @@ class RecoveryOrchestrator:
             provider=step.planned.provider,
             action=step.action,
             accepts=run.plan.accepts,
+            tell=lambda progress: self._tell(run, progress),
         )
+
+    def _tell(self, run: Run, progress: Progress) -> None:
+        """The work goes on without it: a store that is away costs the word, not the step."""
+        try:
+            self._journal.tell(run.id, run.fence, run.position, progress.to_json())
+        except StoreUnreachable as error:
+            log.info("run %s, step %s: %s is not written down: %s", run.id, run.position, progress, error)
 
     def _incident(self, run: Run) -> Incident | None:
         return None if run.incident is None else self._incidents.get(run.incident)

@@ -44,7 +44,7 @@ from ha_tasks.store.runs import (
     stale,
     step_values,
 )
-from ha_tasks.store.step_statements import CAPTURE, CLAIM, SETTLE, STEP, TAKEABLE
+from ha_tasks.store.step_statements import CAPTURE, CLAIM, SETTLE, STEP, TAKEABLE, TELL
 from ha_tasks.store.tables import attempt as attempts
 from ha_tasks.store.tables import run as runs
 from ha_tasks.store.tables import step as steps
@@ -191,6 +191,13 @@ class SqlJournal:
         values = {"r_id": run, "r_fence": fence, "s_no": step, "s_captured": captured}
         with self._database.jotting() as connection:
             if connection.execute(CAPTURE, values).rowcount != 1:
+                raise stale(run, fence)
+
+    def tell(self, run: int, fence: int, step: int, progress: Json) -> None:
+        """See the port."""
+        values = {"r_id": run, "r_fence": fence, "s_no": step, "s_output": progress}
+        with self._database.jotting() as connection:
+            if connection.execute(TELL, values).rowcount != 1:
                 raise stale(run, fence)
 
     def settle(

@@ -131,6 +131,13 @@ CAPTURE = (
 )
 """One statement: its subquery locks the run's row."""
 
+TELL = (
+    update(steps)
+    .where(steps.c.run == HOLDING.scalar_subquery(), steps.c.no == bindparam("s_no"))
+    .values(_given("s", "output"))
+)
+"""As CAPTURE."""
+
 SETTLE = Together(
     update(runs)
     .where(_HELD)

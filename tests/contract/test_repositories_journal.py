@@ -221,6 +221,20 @@ def test_what_was_captured_is_kept_through_the_settling_of_its_step(store: AnySt
     assert store.journal.get(run.id).step(2).captured is None
 
 
+def test_how_far_a_step_is_stands_as_its_output_until_it_has_one(store: AnyStore):
+    run, _ = store.journal.create(new_run(), NOW)
+    taken = claim(store.journal, run, at(1))
+
+    for percent in (10, 20):
+        store.journal.tell(run.id, taken.fence, 1, {"doing": "a copy", "percent": percent})
+    told = store.journal.get(run.id)
+    settle(store.journal, taken, OK, at(2))
+
+    assert told.step(1).output == {"doing": "a copy", "percent": 20}
+    assert (told.state, told.updated_at, told.step(2).output) == (taken.state, taken.updated_at, {})
+    assert store.journal.get(run.id).step(1).output == OK.output
+
+
 def test_whoever_takes_over_is_given_what_was_captured(store: AnyStore):
     run, _ = store.journal.create(new_run(), NOW)
     dead = claim(store.journal, run, at(1))
@@ -291,6 +305,8 @@ def test_a_stale_fence_writes_nothing(store: AnyStore):
         settle(store.journal, dead, OK, at(10))
     with pytest.raises(StaleFence):
         store.journal.capture(run.id, dead.fence, 1, {"was": "later"})
+    with pytest.raises(StaleFence):
+        store.journal.tell(run.id, dead.fence, 1, {"doing": "a copy"})
 
     assert (store.journal.get(run.id), store.journal.attempts(run.id)) == before
     assert settle(store.journal, heir, OK, at(11)) is not None
@@ -306,6 +322,8 @@ def test_a_step_is_settled_once(store: AnyStore):
         settle(store.journal, taken, OK, at(3))
     with pytest.raises(StaleFence):
         store.journal.capture(run.id, taken.fence, 1, {"was": "later"})
+    with pytest.raises(StaleFence):
+        store.journal.tell(run.id, taken.fence, 1, {"doing": "a copy"})
 
     assert store.journal.get(run.id) == before
 

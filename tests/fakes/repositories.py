@@ -267,6 +267,11 @@ class FakeJournal:
         entry.run = entry.run.with_step(replace(entry.run.step(step), captured=plain(captured)))
 
     @one_at_a_time
+    def tell(self, run: int, fence: int, step: int, progress: Json) -> None:
+        entry = self.must_hold(run, fence)
+        entry.run = entry.run.with_step(replace(entry.run.step(step), output=plain(progress)))
+
+    @one_at_a_time
     def settle(
         self, before: Run, after: Run, fence: int, *, outcome: str, error: str, due: datetime | None
     ) -> Message | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -14,7 +15,7 @@ import pytest
 from ha_tasks.adapters.clock import SystemClock
 from ha_tasks.adapters.deadline import Deadline
 from ha_tasks.adapters.postgres_session import Login, Session
-from ha_tasks.errors import AgentRefused, AgentUnreachable, ServiceUnreachable, StaleAuthority
+from ha_tasks.errors import ActionFailed, AgentRefused, AgentUnreachable, ServiceUnreachable, StaleAuthority
 from ha_tasks.model.plain import Json
 from ha_tasks.ports.host import Authority, Postmaster
 from tests.integration.agent_nodes import PASSWORD, Node, Nodes, nodes, thaw, wait_until
@@ -302,3 +303,67 @@ def test_what_alter_system_says_about_the_set_does_not_win(cluster):
     assert primary.value("SHOW synchronous_standby_names") == f"ANY 1 ({cluster.first.name})"
     assert primary.value("SHOW work_mem") == "5MB"
     assert "elsewhere" not in (primary.data / "postgresql.auto.conf").read_text()
+
+
+def test_a_base_backup_for_which_there_is_no_room_is_not_begun_and_deletes_nothing(cluster):
+    """A file of 8 TB that takes no room stands for the data of the upstream."""
+    node, upstream = cluster.second, cluster.primary
+    place = str(upstream.value("SELECT pg_relation_filepath('entries')"))
+    huge = (upstream.data / place).with_name("99999999")
+    older = node.data.with_name("data.diverged-20200101T000000")
+    cluster.agents.fence(node.name, cluster.by)
+    (node.data / "global" / "pg_control").rename(node.data / "pg_control.aside")
+    older.mkdir()
+    with huge.open("wb") as file:
+        file.truncate(8 * 1024**4)
+    try:
+        with pytest.raises(ActionFailed) as refused:
+            cluster.rejoin(node, upstream, f"no-room-{cluster.by.epoch}")
+    finally:
+        huge.unlink()
+
+    text = str(refused.value)
+    assert re.search(
+        rf"needs 8,3\d\d,\d{{3}} MB in {node.data}.new, where [\d,]+ MB are free: [\d,]+ by", text
+    )
+    assert f"no room on {node.name} for a new base backup from {upstream.name}" in text
+    assert f"earlier rejoins, which nobody needs to run: {older}" in text
+    assert f"ha-tasks recover SERVICE --instance {node.name}" in text
+    assert (older.exists(), (node.data / "pg_control.aside").exists()) == (True, True)
+    assert not node.data.with_name("data.new").exists()
+
+
+def test_a_base_backup_says_how_far_it_is_by_its_upstreams_own_count(cluster):
+    """It is let go on for moments only, so that the midst of it can be looked at."""
+    node, upstream, job = cluster.second, cluster.primary, f"watched-{cluster.by.epoch}"
+    counted = "SELECT backup_total FROM pg_stat_progress_basebackup WHERE backup_streamed > 0"
+    cluster.agents.fence(node.name, cluster.by)
+    (node.data / "global" / "pg_control").unlink()
+    answers: list[Json] = []
+    waiting = threading.Thread(target=lambda: answers.append(cluster.rejoin(node, upstream, job)))
+    waiting.start()
+    copying = node.data.with_name("data.new")
+    wait_until(lambda: copying.exists() and processes.holders(copying), what="the base backup has begun")
+    # Not its child, which streams the WAL: a frozen one is cut off after wal_sender_timeout.
+    program = min(processes.holders(copying))
+
+    def is_under_way() -> bool:
+        processes.send(program, signal.SIGCONT)
+        time.sleep(0.01)
+        processes.send(program, signal.SIGSTOP)
+        return bool(upstream.rows(counted))
+
+    def told() -> Json:
+        return dict(cluster.agents.status(node.name, timeout_s=2.0).job.get("progress", {}))
+
+    try:
+        wait_until(is_under_way, within_s=30.0, what="the base backup is under way")
+        wait_until(lambda: told().get("percent"), what="its agent tells of it")
+        total, progress = upstream.value(counted), told()
+    finally:
+        thaw(program)
+    waiting.join(60)
+
+    assert progress["doing"] == f"base backup from {upstream.name}"
+    assert (progress["of_bytes"], 0 < progress["percent"] < 100) == (int(total or 0), True)
+    assert [answer["method"] for answer in answers] == ["basebackup"]

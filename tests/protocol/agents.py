@@ -110,10 +110,10 @@ class SimJobs:
         self._book = book
         self._done: dict[str, Any] = {}
 
-    def ask(self, job: str, by: Authority, work: Callable[[warrant.Warrant], Any]) -> Any:
+    def ask(self, job: str, by: Authority, work: Callable[..., Any]) -> Any:
         with self._book.warrant(by, timeout_s=300, alone=job not in self._done) as leave:
             if job not in self._done:
-                self._done[job] = {**work(leave), "state": "done"}
+                self._done[job] = {**work(leave, lambda _: None), "state": "done"}
         return self._done[job]
 
     def last(self) -> Any:
@@ -258,7 +258,7 @@ class SimLong:
     """What takes long: a rejoin, a clean stop, a demotion, a restart."""
 
     def __init__(
-        self, instance: SimInstance, book: ledger.Ledger, leave: warrant.Warrant, *more: str
+        self, instance: SimInstance, book: ledger.Ledger, leave: warrant.Warrant, *more: Any
     ) -> None:
         self._instance, self._book, self._leave = instance, book, leave
         self._net, self._server = instance.net, instance.server

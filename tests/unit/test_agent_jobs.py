@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ha_tasks.errors import ActionFailed, PassingFailure, StaleAuthority
+from ha_tasks.model.progress import Progress
 from ha_tasks.ports.host import Authority
 from tests.integration.agent_nodes import wait_until
 from workers.agent.jobs import Jobs
@@ -31,7 +32,7 @@ def ended(it: Jobs, job: str):
 def test_a_job_is_done_once_and_reported_for_ever(tmp_path):
     it, calls = jobs(tmp_path), []
 
-    def work(_):
+    def work(*_):
         calls.append(1)
         return {"method": "start", "kept": ""}
 
@@ -47,7 +48,7 @@ def test_a_job_is_done_once_and_reported_for_ever(tmp_path):
 def test_asking_again_while_it_runs_renews_its_authority(tmp_path):
     it, go = jobs(tmp_path), threading.Event()
 
-    def work(warrant):
+    def work(warrant, _):
         warrant.wait_until(go.is_set, "the test lets it go on")
         return {"epoch": warrant.by.epoch}
 
@@ -60,10 +61,27 @@ def test_asking_again_while_it_runs_renews_its_authority(tmp_path):
     assert ended(it, "a")["epoch"] == 3
 
 
+def test_a_job_that_runs_says_how_far_it_is_and_one_that_is_over_does_not(tmp_path):
+    it, go = jobs(tmp_path), threading.Event()
+
+    def work(warrant, tell):
+        tell(Progress(doing="a copy", done_bytes=1, of_bytes=4))
+        warrant.wait_until(go.is_set, "the test lets it go on")
+        return {"method": "basebackup"}
+
+    it.ask("a", BY, work)
+    wait_until(lambda: "progress" in it.last())
+    told = it.last()["progress"]
+    go.set()
+
+    assert told == {"doing": "a copy", "done_bytes": 1, "of_bytes": 4, "percent": 25}
+    assert ended(it, "a") == {"id": "a", "state": "done", "method": "basebackup"}
+
+
 def test_another_job_calls_the_running_one_off(tmp_path):
     it = jobs(tmp_path)
-    it.ask("a", BY, lambda warrant: warrant.wait_until(lambda: False, "never"))
-    it.ask("b", BY, lambda _: {})
+    it.ask("a", BY, lambda warrant, _: warrant.wait_until(lambda: False, "never"))
+    it.ask("b", BY, lambda *_: {})
 
     assert ended(it, "a")["reason"] == "agent_refused"
     assert ended(it, "b")["state"] == "done"
@@ -81,24 +99,24 @@ def test_another_job_calls_the_running_one_off(tmp_path):
 def test_a_job_that_failed_says_why_and_is_done_anew_when_it_is_asked_for_again(tmp_path, error, reason):
     it = jobs(tmp_path)
 
-    def fail(_):
+    def fail(*_):
         raise error
 
     it.ask("a", BY, fail)
     assert ended(it, "a")["reason"] == reason
-    it.ask("a", BY, lambda _: {"method": "start"})
+    it.ask("a", BY, lambda *_: {"method": "start"})
 
     wait_until(lambda: it.state("a")["state"] == "done")
 
 
 def test_a_job_of_a_dead_agent_is_interrupted_and_can_be_asked_for_again(tmp_path):
     it, go = jobs(tmp_path), threading.Event()
-    it.ask("a", BY, lambda warrant: warrant.wait_until(go.is_set, "the end") or {})
+    it.ask("a", BY, lambda warrant, _: warrant.wait_until(go.is_set, "the end") or {})
     later = Jobs(tmp_path / "jobs", Ledger(tmp_path / "other.json"), timeout_s=30)
 
     assert later.state("a") == {"id": "a", "state": "interrupted"}
     assert later.state("b")["state"] == "unknown"
-    assert later.ask("a", BY, lambda _: {"method": "start"})["state"] in {"running", "done"}
+    assert later.ask("a", BY, lambda *_: {"method": "start"})["state"] in {"running", "done"}
     go.set()
     ended(it, "a")
 

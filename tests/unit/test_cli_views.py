@@ -13,6 +13,7 @@ import pytest
 from ha_tasks.cli import ack, drill, incidents, live, plan, runs, status, switch
 from ha_tasks.cli.advice import advice
 from ha_tasks.cli.lines import Line, columns, moment, since, span, text_of
+from ha_tasks.cli.progress import in_words
 from ha_tasks.disaster_recovery.playbooks import load_playbooks
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
 from ha_tasks.errors import UsageError
@@ -23,6 +24,7 @@ from ha_tasks.model.leadership import BEAT, NOBODY
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome, Target
+from ha_tasks.model.progress import Progress, progress_in
 from ha_tasks.model.run import Outcome, Phase, Run, after
 from ha_tasks.ports.ledger import Worker
 from ha_tasks.ports.repositories import NewRun
@@ -344,6 +346,43 @@ def test_an_incident_is_shown_with_its_story_and_the_seconds_since_the_fault(
     assert "11:59:50  2.0 s  h/probe-a  opened: web1 of web: refused to 2 vantages" in shown
     assert "recovery: ha-tasks run 1" in shown
     assert content["evidence"] == {"vantages": ["h/probe-a", "h/probe-b"]}
+
+
+def test_a_step_that_takes_long_shows_how_far_it_is_wherever_its_run_is_shown(
+    platform: Platform, store: FakeStore
+):
+    run = recovering(store, platform)
+    told = Progress(doing="base backup from pg1", done_bytes=700 * 1024**2, of_bytes=2 * 1024**3)
+    store.journal.tell(run.id, run.fence, 1, told.to_json())
+    far = "base backup from pg1, 34 % (700 MB of 2.0 GB)"
+
+    of_run = runs.one(store, 1, NOW)
+    of_incident = text(incidents.story_lines(incidents.one(store, 1, NOW)))
+    at_large = text(status.lines(status.gathered(platform, store, NOW)))
+
+    assert f"1     take_out          running  1         -     {far}" in text(runs.lines(of_run))
+    assert of_run["steps"][0]["output"]["percent"] == 34
+    assert f"recovery: ha-tasks run 1, at step 1 of 6 take_out by h/recovery-1/7: {far}" in of_incident
+    assert f"running, at step 1 of 6 take_out by h/recovery-1/7: {far}" in at_large
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (Progress(doing="pg_rewind from pg1"), "pg_rewind from pg1"),
+        (Progress(doing="a copy", done_bytes=2048), "a copy, 2.0 kB"),
+        (Progress(doing="a copy", done_bytes=0, of_bytes=10), "a copy, 0 % (0 B of 10 B)"),
+        (Progress(doing="a copy", done_bytes=12, of_bytes=10), "a copy, 100 % (12 B of 10 B)"),
+        (Progress(doing="a copy", done_bytes=12, of_bytes=0), "a copy, 12 B"),
+    ],
+)
+def test_progress_says_only_what_is_known(told: Progress, shown: str):
+    assert in_words(told.to_json()) == shown
+
+
+def test_an_output_of_another_kind_is_no_progress():
+    assert in_words({"server": "web1"}) == in_words({"doing": 7}) == ""
+    assert progress_in({"doing": "a copy", "done_bytes": "many"}) == Progress(doing="a copy")
 
 
 @pytest.mark.parametrize(("text_", "number"), [("7", 7), ("I-7", 7), ("i7", 7)])

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from ha_tasks.cli.runs import where
 from ha_tasks.errors import AgentUnreachable
 from ha_tasks.model.cluster import ClusterState, SyncSet, promotion_is_safe, sync_set_of
 from ha_tasks.model.guards import Guard
@@ -142,6 +143,56 @@ def test_while_a_rejoin_takes_long_its_node_leaves_the_set_and_comes_back_into_i
     assert sets[4] == (BOTH,)
     assert sets[-1] == (ALONE,)
     assert world.cluster.sets == (BOTH,)
+
+
+def test_how_far_a_long_rejoin_is_stands_in_the_run_and_whoever_looks_sees_it():
+    world = World()
+    world.kill("pg2")
+    rejoin, status, seen = world.toy.rejoin, world.toy.status, []
+
+    def takes_four_looks(node, upstream, by, job, *, timeout_s=120.0):
+        (run,) = world.store.journal.active()
+        seen.append(where(run))
+        job_is = {"id": job, "progress": {"doing": "a copy", "done_bytes": len(seen), "of_bytes": 4}}
+        world.toy.status = lambda node, **more: replace(status(node, **more), job=job_is)
+        if len(seen) < 4:
+            world.clock.advance(timeout_s)
+            raise AgentUnreachable(f"job {job} on {node} is still running")
+        return rejoin(node, upstream, by, job)
+
+    world.toy.rejoin = takes_four_looks
+    run = world.recover("pg2", IncidentKind.STANDBY_DOWN)
+
+    assert seen[0].endswith("at step 2 of 6 rejoin_node by h/test/1")
+    assert [s.partition(": ")[2] for s in seen[1:]] == [
+        f"a copy, {percent} % ({n} B of 4 B)" for n, percent in ((1, 25), (2, 50), (3, 75))
+    ]
+    assert run.step(2).output == {"method": "rewind", "kept": ""}
+
+
+def test_what_another_job_says_or_a_silent_agent_does_not_say_is_no_progress():
+    world = World()
+    world.kill("pg2")
+    rejoin, status, seen = world.toy.rejoin, world.toy.status, []
+
+    def takes_three_looks(node, upstream, by, job, *, timeout_s=120.0):
+        (run,) = world.store.journal.active()
+        seen.append(run.step(2).output)
+        job_is = {"id": "another", "progress": {"doing": "a copy"}}
+        world.toy.status = lambda node, **more: replace(status(node, **more), job=job_is)
+        if len(seen) == 2:
+            world.toy.nodes[node].agent = False
+        if len(seen) < 3:
+            world.clock.advance(timeout_s)
+            raise AgentUnreachable(f"job {job} on {node} is still running")
+        world.toy.nodes[node].agent = True
+        return rejoin(node, upstream, by, job)
+
+    world.toy.rejoin = takes_three_looks
+    run = world.recover("pg2", IncidentKind.STANDBY_DOWN)
+
+    assert run.state is RunState.SUCCEEDED, run.error
+    assert seen == [{}, {}, {}]
 
 
 def test_an_agent_that_is_silent_from_the_start_is_not_waited_for():

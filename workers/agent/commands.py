@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from ha_tasks.errors import ActionFailed, AgentRefused, ServiceUnreachable
 from ha_tasks.model.plain import Json
+from ha_tasks.model.progress import Tell
 from ha_tasks.model.self_fence import Standing
 from ha_tasks.ports.host import Authority, NodeStatus
 from workers.agent.instance import Instance, Position, Seen, checked_sync_setting
@@ -204,7 +205,7 @@ class DatabaseCommands:
     def rejoin(self, by: Authority, _timeout_s: float, *, upstream: str, job: str) -> Json:
         """Begins the job, or says how far it is. The work goes on when the caller does not wait."""
         self._instance.conninfo(upstream)  # refuses whoever is no peer, before anything is begun
-        return self._jobs.ask(job, by, lambda warrant: self._rejoin(warrant, upstream))
+        return self._jobs.ask(job, by, lambda warrant, tell: self._rejoin(warrant, upstream, tell))
 
     def job(self, job: str) -> Json:
         """How far a job is."""
@@ -235,10 +236,10 @@ class DatabaseCommands:
             finally:
                 self._turn.release()
 
-    def _rejoin(self, warrant: Warrant, upstream: str) -> Json:
+    def _rejoin(self, warrant: Warrant, upstream: str, tell: Tell) -> Json:
         warrant.take(self._turn, f"the turn after another command on {self._node}")
         try:
-            return Rejoin(self._instance, self._ledger, warrant, upstream).run()
+            return Rejoin(self._instance, self._ledger, warrant, upstream, tell).run()
         finally:
             self._turn.release()
 

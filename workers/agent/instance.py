@@ -216,9 +216,12 @@ class Instance:
 
         Never under the node's name: its WAL stream would count as that standby's acknowledgement.
         """
-        return self._conninfo(
-            upstream, user=self.config.replication_user, application_name=f"rejoin_{self.config.node}"
-        )
+        return self._conninfo(upstream, user=self.config.replication_user, application_name=self.backup_name)
+
+    @property
+    def backup_name(self) -> str:
+        """Under which name its base backup streams."""
+        return f"rejoin_{self.config.node}"
 
     def peer_sql(self, upstream: str) -> Sql:
         """SQL on a peer, in the role of agents."""

@@ -6,10 +6,13 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from ha_tasks.errors import HaTasksError
 from ha_tasks.model.plain import Json
+from ha_tasks.model.progress import Progress, Tell
 from ha_tasks.ports.host import Authority
 from workers.agent.disk import read_json, write_json
 from workers.agent.ledger import Ledger
@@ -18,13 +21,27 @@ from workers.agent.warrant import Warrant
 log = logging.getLogger(__name__)
 _KEPT = 50
 
+Work: TypeAlias = Callable[[Warrant, Tell], Json]
+"""A job: under its warrant, telling how far it is; answers what came of it."""
+
+
+@dataclass
+class _Running:
+    """``progress``: what it told last, in memory only; it is gone with the agent, as the job is."""
+
+    warrant: Warrant
+    progress: Json = field(default_factory=dict)
+
+    def tell(self, progress: Progress) -> None:
+        self.progress = progress.to_json()
+
 
 class Jobs:
     """One job at a time. Its record is on the disk before its first effect.
 
     A record: ``{"id", "state": running|done|failed|interrupted}`` with the answer of a job that is done,
-    ``reason`` and ``detail`` of one that failed. Interrupted: the agent ended meanwhile; who asks for the
-    same id again has it done from the start.
+    ``progress`` of one that runs, ``reason`` and ``detail`` of one that failed. Interrupted: the agent
+    ended meanwhile; who asks for the same id again has it done from the start.
     """
 
     def __init__(self, directory: Path, ledger: Ledger, *, timeout_s: float) -> None:
@@ -32,15 +49,15 @@ class Jobs:
         self._ledger = ledger
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._running: dict[str, Warrant] = {}
+        self._running: dict[str, _Running] = {}
         directory.mkdir(parents=True, exist_ok=True)
 
-    def ask(self, job: str, by: Authority, work: Callable[[Warrant], Json]) -> Json:
+    def ask(self, job: str, by: Authority, work: Work) -> Json:
         """Begins the job, or only reports one that runs or is done. StaleAuthority for a lower one."""
         with self._lock:
             running = self._running.get(job)
             if running is not None:
-                self._ledger.renew(running, by)
+                self._ledger.renew(running.warrant, by)
                 return self._record(job)
             warrant = self._ledger.open(by, timeout_s=self._timeout_s, alone=not self._is_done(job))
             if self._is_done(job):
@@ -60,22 +77,22 @@ class Jobs:
             last = read_json(self._directory / "last.json")
             return self._record(str(last["id"])) if last else {}
 
-    def _begin(self, job: str, warrant: Warrant, work: Callable[[Warrant], Json]) -> None:
+    def _begin(self, job: str, warrant: Warrant, work: Work) -> None:
         self._write(job, {"state": "running"})
         write_json(self._directory / "last.json", {"id": job})
-        self._running[job] = warrant
-        threading.Thread(target=self._run, args=(job, warrant, work), name="job", daemon=True).start()
+        running = self._running[job] = _Running(warrant)
+        threading.Thread(target=self._run, args=(job, running, work), name="job", daemon=True).start()
 
-    def _run(self, job: str, warrant: Warrant, work: Callable[[Warrant], Json]) -> None:
+    def _run(self, job: str, running: _Running, work: Work) -> None:
         try:
-            outcome = {**work(warrant), "state": "done"}
+            outcome = {**work(running.warrant, running.tell), "state": "done"}
         except HaTasksError as error:
             reason = "passing_failure" if error.retryable else error.reason
             outcome = {"state": "failed", "reason": reason, "detail": str(error)}
         except Exception:  # a job's thread has nobody to raise to
             log.exception("job %s", job)
             outcome = {"state": "failed", "reason": "action_failed", "detail": "see the agent's log"}
-        self._ledger.close(warrant)
+        self._ledger.close(running.warrant)
         with self._lock:
             del self._running[job]
             self._write(job, outcome)
@@ -86,9 +103,12 @@ class Jobs:
 
     def _record(self, job: str) -> Json:
         record = read_json(self._path(job)) or {"id": job, "state": "unknown"}
-        if record["state"] == "running" and job not in self._running:
+        if record["state"] != "running":
+            return record
+        running = self._running.get(job)
+        if running is None:
             return {**record, "state": "interrupted"}
-        return record
+        return {**record, "progress": running.progress} if running.progress else record
 
     def _write(self, job: str, outcome: Json) -> None:
         write_json(self._path(job), {"id": job, **outcome})

@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 import shutil
 
-from ha_tasks.adapters.postgres_conf import slot_name
 from ha_tasks.errors import ActionFailed, PassingFailure, ServiceUnreachable
 from ha_tasks.model.plain import Json
+from ha_tasks.model.progress import Progress, Tell
 from workers.agent import processes
+from workers.agent.base_backup import BaseBackup
 from workers.agent.disk import sync_directory
 from workers.agent.evidence import keep_diverged_wal, stamp
 from workers.agent.instance import Instance
@@ -37,7 +38,10 @@ _STREAMING = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streamin
 class Rejoin:
     """One rejoin of ``instance`` behind ``upstream``."""
 
-    def __init__(self, instance: Instance, ledger: Ledger, warrant: Warrant, upstream: str) -> None:
+    def __init__(
+        self, instance: Instance, ledger: Ledger, warrant: Warrant, upstream: str, tell: Tell
+    ) -> None:
+        self._tell = tell
         self._instance = instance
         self._config = instance.config
         self._ledger = ledger
@@ -45,6 +49,7 @@ class Rejoin:
         self._upstream = Upstream(instance, upstream)
         self._receiving = Receiving(instance)
         self._tools = Tools(instance, ledger, warrant)
+        self._backup = BaseBackup(instance, self._upstream, self._tools, tell)
         self._beside = self._config.data_dir.with_name(f"{self._config.data_dir.name}.new")
 
     def run(self) -> Json:
@@ -83,6 +88,7 @@ class Rejoin:
 
     def _start_plainly(self, control: ControlFile) -> bool:
         """Started behind nobody it says how far its WAL goes; only then may it follow. False: it may not."""
+        self._tell(Progress(doing="plain start"))
         kinship = Kinship(self._config.data_dir, control, self._upstream)
         try:
             self._open(upstream=None)
@@ -114,6 +120,7 @@ class Rejoin:
     def _rewind(self) -> bool:
         """False when it did not work, or the node does not stream after it."""
         memory, name = self._instance.memory, self._upstream.name
+        self._tell(Progress(doing=f"pg_rewind from {name}"))
         memory.note(unsound=f"a rewind behind {name} was begun and did not end")
         # pg_rewind may have to recover the node by a single-user server, which the mark forbids.
         self._instance.unmark_standby()
@@ -137,20 +144,7 @@ class Rejoin:
     def _base_backup(self) -> str:
         """Answers where the old data is kept, empty when there was none."""
         self._upstream.prepare(self._warrant)
-        if self._beside.exists():
-            shutil.rmtree(self._beside)
-        self._beside.mkdir(mode=0o700)
-        self._instance.hand_over(self._beside)
-        self._tools.run(
-            "pg_basebackup",
-            f"--pgdata={self._beside}",
-            f"--dbname={self._instance.backup_conninfo(self._upstream.name)}",
-            f"--slot={slot_name(self._config.node)}",
-            "--wal-method=stream",
-            "--checkpoint=fast",
-            "--no-password",
-            cwd=self._beside,
-        )
+        self._backup.make(self._beside)
         # Before it takes the old one's place: without the mark it could be started as a primary.
         self._instance.mark_standby(self._beside)
         self._remove_older_asides()
@@ -178,6 +172,7 @@ class Rejoin:
 
     def _stream(self) -> None:
         """Starts it as a standby of the upstream; returns when it streams, and takes it for sound then."""
+        self._tell(Progress(doing=f"replays what it needs to stream from {self._upstream.name}"))
         self._instance.mark_standby()
         self._open(upstream=self._upstream.name)
         self._await_streaming()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -27,13 +29,24 @@ class Tools:
         self._ledger = ledger
         self._warrant = warrant
 
-    def run(self, name: str, *arguments: str, cwd: Path) -> str:
-        """What it wrote. ActionFailed with its last words, AgentRefused when the command is called off."""
+    def run(
+        self,
+        name: str,
+        *arguments: str,
+        cwd: Path,
+        meanwhile: Callable[[], None] = lambda: None,
+        every_s: float = math.inf,
+    ) -> str:
+        """What it wrote. ActionFailed with its last words, AgentRefused when the command is called off.
+
+        ``meanwhile`` is called ``every_s`` seconds while it runs; it must be quick, for so long nobody sees
+        that the command was called off.
+        """
         command = [*self._instance.config.run_as, self._instance.program(name), *arguments]
         with TemporaryFile() as output:
             with self._ledger.acting(self._warrant):
                 process = self._started(command, cwd, output.fileno())
-            self._wait(process, name)
+            self._wait(process, name, now_and_then(meanwhile, every_s))
             output.seek(0)
             text = output.read().decode(errors="replace")
         if process.returncode != 0:
@@ -52,13 +65,32 @@ class Tools:
             start_new_session=True,
         )
 
-    def _wait(self, process: subprocess.Popen[bytes], name: str) -> None:
+    def _wait(self, process: subprocess.Popen[bytes], name: str, meanwhile: Callable[[], None]) -> None:
+        def has_ended() -> bool:
+            if process.poll() is not None:
+                return True
+            meanwhile()
+            return False
+
         try:
-            self._warrant.wait_until(lambda: process.poll() is not None, f"{name} ends")
+            self._warrant.wait_until(has_ended, f"{name} ends")
         except HaTasksError:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=5.0)
             raise
+
+
+def now_and_then(work: Callable[[], None], every_s: float) -> Callable[[], None]:
+    """``work``, left out when it was done less than ``every_s`` ago; not at the first call either."""
+    last = time.monotonic()
+
+    def maybe() -> None:
+        nonlocal last
+        if time.monotonic() - last >= every_s:
+            work()
+            last = time.monotonic()
+
+    return maybe
 
 
 def _last_lines(text: str) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
 from ha_tasks.adapters.postgres_conf import slot_name
 from ha_tasks.errors import PassingFailure
 from workers.agent.instance import Instance, Seen
@@ -14,7 +18,26 @@ _END_OURS = """
 SELECT count(pg_terminate_backend(active_pid)) FROM pg_replication_slots
 WHERE slot_name = $1 AND active_pid IS NOT NULL
 """
+_SIZES = """
+SELECT pg_tablespace_location(oid), pg_tablespace_size(oid) FROM pg_tablespace
+UNION ALL SELECT 'pg_wal', sum(size) FROM pg_ls_waldir()
+"""
+_BACKUP = """
+SELECT backup_streamed, backup_total FROM pg_stat_progress_basebackup p
+JOIN pg_stat_activity a USING (pid) WHERE a.application_name = $1
+"""
+_SIZES_S = 30.0
+"""To count the files of a large cluster takes its time."""
 _READ = "SELECT encode(pg_read_binary_file('pg_wal/' || $1, $2::bigint, $3::bigint, true), 'hex')"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Bytes on a node's disk. ``tablespaces``: those that are elsewhere, by where they are."""
+
+    data: int
+    wal: int
+    tablespaces: Mapping[Path, int]
 
 
 class Upstream:
@@ -24,6 +47,7 @@ class Upstream:
         self.name = name
         self._sql = instance.peer_sql(name)
         self._slot = slot_name(instance.config.node)
+        self._backup_name = instance.backup_name
 
     def prepare(self, warrant: Warrant) -> None:
         """Makes it fit to be followed by a node that does not run now. Idempotent.
@@ -48,6 +72,23 @@ class Upstream:
     def system_identifier(self) -> str:
         """Which cluster it belongs to."""
         return str(self._sql.value("SELECT system_identifier FROM pg_control_system()"))
+
+    def sizes(self) -> Sizes:
+        """How much a copy of it takes."""
+        found = [(place or "", int(size or 0)) for place, size in self._sql.rows(_SIZES, timeout_s=_SIZES_S)]
+        elsewhere = {Path(place): size for place, size in found if place.startswith("/")}
+        wal = sum(size for place, size in found if place == "pg_wal")
+        return Sizes(
+            data=sum(size for _, size in found) - wal - sum(elsewhere.values()),
+            wal=wal,
+            tablespaces=elsewhere,
+        )
+
+    def backup_progress(self) -> tuple[int | None, int | None]:
+        """(bytes sent, bytes in all) of this node's base backup; None: not begun, or not known."""
+        for sent, whole in self._sql.rows(_BACKUP, self._backup_name, timeout_s=1.0):
+            return (None if sent is None else int(sent)), (None if whole is None else int(whole))
+        return None, None
 
     def history(self) -> tuple[Stretch, ...]:
         """Of its current timeline, oldest first."""

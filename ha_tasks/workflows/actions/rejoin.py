@@ -12,6 +12,7 @@ from ha_tasks.errors import (
     StaleFence,
 )
 from ha_tasks.model.plain import Json
+from ha_tasks.model.progress import progress_in
 from ha_tasks.model.sync_change import SILENT_FOR
 from ha_tasks.ports.action import StepContext
 from ha_tasks.ports.host import Authority
@@ -47,6 +48,7 @@ class RejoinNode(StandbyAction):
         while answer is None:
             if ctx.remaining_s() < long_s:
                 self._narrow(ctx)
+            self._tell(ctx)
             answer = self._asked(ctx, upstream)
         return answer
 
@@ -64,6 +66,17 @@ class RejoinNode(StandbyAction):
             if not waited or ctx.lost() or ctx.remaining_s() <= POLLED_S:
                 raise
         return None
+
+    def _tell(self, ctx: StepContext) -> None:
+        """How far the job is, by its agent."""
+        try:
+            job = self._tools.agents.status(self._node(ctx)).job
+        except HaTasksError as error:
+            log.info("%s does not say how far it is: %s", self._node(ctx), error)
+            return
+        progress = progress_in(job.get("progress", {}))
+        if job.get("id") == ctx.key and progress is not None:
+            ctx.tell(progress)
 
     def _narrow(self, ctx: StepContext) -> None:
         """What cannot be done now is tried again: the node comes back all the same."""
