@@ -21,6 +21,11 @@ from ha_tasks.workflows.cluster_moves import (
     writes_are_taken,
 )
 
+LOOKED_FOR_S = 1.0
+"""So long the end of a way back looks for a write that is taken. What is still in the way then (a standby that
+does not follow yet, a primary that recovers or is gone) the reconciler mends and sees, each second, and it
+leaves the cluster alone as long as the run goes on."""
+
 
 class OpenEpoch(PostgresAction):
     """Opens a new epoch: this run leads the failover. Fenced by compare-and-set."""
@@ -51,13 +56,15 @@ class OpenEpoch(PostgresAction):
         return self._output(cluster)
 
     def undo(self, ctx: StepContext) -> None:
-        """STEADY again once the recorded primary acknowledges a write and is followed; BLOCKED until then."""
+        """STEADY again if the recorded primary acknowledges a write and is followed; otherwise BLOCKED, until
+        the reconciler finds that so.
+        """
         cluster, mine = self._cluster(ctx), ctx.captured.get("epoch", -1) + 1
         if cluster.state is ClusterState.FAILING and cluster.epoch == mine:
             cluster = block(self._tools, cluster)
         if (
             cluster.state is ClusterState.BLOCKED
-            and writes_are_taken(self._tools, ctx.service, cluster, within_s=min(10.0, ctx.remaining_s()))
+            and writes_are_taken(self._tools, ctx.service, cluster, within_s=LOOKED_FOR_S)
             and everybody_follows(self._tools, cluster)
         ):
             unblock(self._tools, cluster)

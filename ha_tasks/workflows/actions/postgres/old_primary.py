@@ -60,9 +60,12 @@ class FencePrimary(PostgresAction):
         must_be_undoable(cluster)
         by = self._authority(ctx, cluster)
         # Whatever is in the way (its host is away, its disk is full): the cluster stays blocked, the
-        # reconciler tries again each second, and the rest of the way back must not wait for it.
+        # reconciler tries again each second, and the rest of the way back must not wait for it. So a host
+        # that is dark is asked something small first.
         with suppress(HaTasksError):
-            self._tools.agents.start_primary(cluster.primary, cluster.sets[0].setting(), by)
+            self._tools.agents.status(cluster.primary)
+            setting, within_s = cluster.sets[0].setting(), max(1.0, ctx.remaining_s() - 1.0)
+            self._tools.agents.start_primary(cluster.primary, setting, by, timeout_s=within_s)
 
 
 def _backends(service: Service) -> set[str]:
