@@ -20,6 +20,8 @@ class IncidentKind(StrEnum):
     """A member of the synchronous set receives nothing: it could confirm no revocation either."""
     REPLICATION_FAULT = "replication_fault"
     """Something about a PostgreSQL cluster that serves, and would not after the next failure."""
+    COMMITS_HANG = "commits_hang"
+    """The primary is well, and nobody of its synchronous set acknowledges: reads are served, writes wait."""
     SWITCHOVER_ORDERED = "switchover_ordered"
     """No failure: its instance is the standby that is to take over."""
     RESTART_ORDERED = "restart_ordered"
@@ -40,8 +42,8 @@ LED_BY_OTHERS = frozenset(
     }
 )
 """Kinds that come from the word of another manager."""
-TOLD = LED_BY_OTHERS | {IncidentKind.REPLICATION_FAULT}
-"""Kinds that a person is told of and that nothing is done about automatically: no playbook matches them."""
+TOLD = LED_BY_OTHERS | {IncidentKind.REPLICATION_FAULT, IncidentKind.COMMITS_HANG}
+"""Kinds that a person is told of and for which no run is begun: no playbook matches them."""
 ORDERED = frozenset({IncidentKind.SWITCHOVER_ORDERED, IncidentKind.RESTART_ORDERED})
 """Planned work: no incident is opened for it, its run has none."""
 

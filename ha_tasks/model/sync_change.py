@@ -35,6 +35,20 @@ def members_of(sets: Iterable[SyncSet]) -> frozenset[str]:
     return frozenset(member for s in sets for member in s.members)
 
 
+def being_put_back(sets: Sequence[SyncSet]) -> tuple[SyncSet, ...]:
+    """The sets as they are recorded while one that was edited by hand is put back: the same twice.
+
+    So whoever comes after a crash knows that WAL senders may be left that judge by the edited one, although
+    the server shows the right one. To a failover it is the same proof as that set alone.
+    """
+    return (*sets, *sets)
+
+
+def is_being_put_back(sets: Sequence[SyncSet]) -> bool:
+    """See ``being_put_back``."""
+    return len(sets) == 2 and sets[0] == sets[1]
+
+
 def looks_at(primary: str, outcomes: Iterable[ProbeOutcome]) -> list[Look]:
     """The probes of the recorded primary that say whom it feeds."""
     return [

@@ -21,6 +21,7 @@ from ha_tasks.model.plain import Json
 from ha_tasks.model.replication import NodeRole, NodeView, ReplicationReport
 from ha_tasks.model.replication_findings import Finding, FindingCode
 from ha_tasks.model.replication_judgement import parse_sync_names
+from ha_tasks.model.sync_change import is_being_put_back
 
 OF_THE_SET = frozenset({FindingCode.ANY_SYNC_STANDBY, FindingCode.SYNC_SET_DIFFERS})
 """A recorded set that is empty proves nothing by itself, so ``no_sync_standby`` needs no doubt."""
@@ -85,7 +86,9 @@ def standing(doubted: Iterable[Doubt], cluster: Cluster) -> tuple[str, ...]:
     """Why the recorded sets prove nothing now; empty also where they are no proof anyway."""
     if not cluster.sets or any(not s.quorum for s in cluster.sets):
         return ()
-    return tuple(d.problem for d in doubted if d.primary == cluster.primary)
+    begun = (edited(cluster.primary),) if is_being_put_back(cluster.sets) else ()
+    told = [d.problem for d in (*begun, *doubted) if d.primary == cluster.primary]
+    return tuple(dict.fromkeys(told))
 
 
 def _sets(report: ReplicationReport) -> list[SyncSet]:

@@ -30,6 +30,7 @@ from ha_tasks.ports.ledger import Ledger
 from ha_tasks.ports.limits import Limits
 from ha_tasks.ports.repositories import Clusters, Incidents, Observations
 from ha_tasks.recovery.failure_detector import FailureDetector
+from ha_tasks.workflows.hanging_commits import HangingCommits
 from ha_tasks.workflows.starting import WAITING, Answer, Order, RunStarter
 
 LOOK_BACK_S = 15.0
@@ -81,6 +82,14 @@ class Detection:
         self._ledger = ledger
         self._clock = clock
         self._actor = actor
+        self._hanging = HangingCommits(
+            incidents=incidents,
+            observations=observations,
+            ledger=ledger,
+            clock=clock,
+            actor=actor,
+            led=lambda name: led(self._cluster(platform.services[name])),
+        )
 
     def look(self, services: Sequence[Service]) -> tuple[ProbeOutcome, ...]:
         """Probes every instance of the services side by side and records what came of it."""
@@ -141,6 +150,7 @@ class Detection:
         failed = [v for v in judged if v.state is VerdictState.FAILED]
         opened = [*map(self._open, failed), *(self._open_silent(v, judged) for v in self._silent(judged))]
         self._close(verdicts)
+        self._hanging.look(judged)
         again = () if accepts is None else self._starter.refused_failovers(by_service)
         blind = {v.target.service for v in verdicts if v.state is VerdictState.BLIND}
         touched = {incident.id: incident for incident in opened}

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from ha_tasks.errors import AgentRefused, HaTasksError, PassingFailure, Unreachable
+from ha_tasks.errors import AgentRefused, HaTasksError, PassingFailure, StaleEpoch, Unreachable
 from ha_tasks.failover.load_balancer import LoadBalancer
 from ha_tasks.model.balancer import Drift
 from ha_tasks.model.cluster import Cluster, ClusterState
@@ -142,10 +142,13 @@ class Reconciler:
             let_go(self._tools, self._journal, service)
 
     def _set_as_recorded(self, service: Service, cluster: Cluster) -> None:
-        """A primary that cannot be asked, or has heard of a later epoch, is looked at again in a second."""
+        """A primary that cannot be asked, or has heard of a later epoch, is looked at again in a second.
+
+        StaleEpoch: a failover or a change of the set has begun meanwhile.
+        """
         if self._stopped(service.name):
             return
-        with suppress(Unreachable, PassingFailure, AgentRefused):
+        with suppress(Unreachable, PassingFailure, AgentRefused, StaleEpoch):
             if is_edited(self._tools, service, cluster):
                 self._put_back(service, cluster)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from ha_tasks.model.cluster import Cluster, SyncSet
 from ha_tasks.model.platform import Service
-from ha_tasks.model.sync_change import members_of
+from ha_tasks.model.sync_change import being_put_back, is_being_put_back, members_of
 from ha_tasks.ports.host import Authority
 from ha_tasks.ports.repositories import Journal, Warrant
 from ha_tasks.workflows.cluster_moves import PostgresTools, wait_for_set
@@ -49,23 +49,39 @@ def change_set(
 
 
 def is_edited(tools: PostgresTools, service: Service, cluster: Cluster) -> bool:
-    """True when the recorded primary says something else than the record. Raises ServiceUnreachable.
+    """True when the recorded primary says something else than the record, or putting it back has not ended.
 
-    While two sets are recorded, whoever changes them resumes.
+    Raises ServiceUnreachable. While two different sets are recorded, whoever changes them resumes.
     """
+    if is_being_put_back(cluster.sets):
+        return True
     if len(cluster.sets) != 1:
         return False
     setting = tools.control.sync_setting(service, service.instance(cluster.primary))
     return setting != cluster.sets[0].setting()
 
 
-def put_back(tools: PostgresTools, service: Service, cluster: Cluster, journal: Journal) -> None:
-    """Sets what is recorded. Fenced by the epoch. Raises ServiceUnreachable.
+def put_back(tools: PostgresTools, service: Service, cluster: Cluster, journal: Journal) -> Cluster:
+    """Sets what is recorded; answers the cluster as it is recorded then.
+
+    Fenced by the epoch: StaleEpoch once somebody has moved the cluster on. That it was begun is recorded
+    before, and taken back when every WAL sender that may have read the edited set was ended, so whoever
+    takes it over ends them too. Idempotent. Raises ServiceUnreachable.
 
     A set that was edited by hand is never made the truth: who could acknowledge in that time is nobody's
     promise.
     """
-    apply_set(tools, service, cluster, cluster.sets[0], journal.next_fence(tools.clock.now()))
+    wanted = cluster.sets[0]
+    if not is_being_put_back(cluster.sets):
+        cluster = _recorded(tools, cluster, being_put_back(cluster.sets))
+    apply_set(tools, service, cluster, wanted, journal.next_fence(tools.clock.now()))
+    return _recorded(tools, cluster, (wanted,))
+
+
+def _recorded(tools: PostgresTools, cluster: Cluster, sets: tuple[SyncSet, ...]) -> Cluster:
+    """In the same epoch: what a late command of it sets is the same set."""
+    now = tools.clock.now()
+    return tools.clusters.advance(cluster.name, cluster.epoch, now, new_epoch=False, sets=sets)
 
 
 def apply_set(tools: PostgresTools, service: Service, cluster: Cluster, wanted: SyncSet, fence: int) -> None:

@@ -187,7 +187,8 @@ def test_commits_that_hang_count_as_down_and_only_a_dead_disk_is_failed_over(wai
     runs = [r.plan.playbook for r in world.store.journal.recent()]
     assert world.store.ledger.scores()["db"][0] == 0.0
     assert runs == (["postgres-failover"] if fails_over else [])
-    assert [i.kind for i in world.incidents] == ([IncidentKind.PRIMARY_DOWN] if fails_over else [])
+    kind = IncidentKind.PRIMARY_DOWN if fails_over else IncidentKind.COMMITS_HANG
+    assert [i.kind for i in world.incidents] == [kind]
 
 
 def test_a_slow_observer_does_not_close_what_was_opened_after_it_had_judged():

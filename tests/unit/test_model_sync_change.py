@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from ha_tasks.model.cluster import SyncSet, promotion_is_safe, sync_set_of
 from ha_tasks.model.platform import DataPolicy
-from ha_tasks.model.sync_change import GAP, SILENT_FOR, Look, including, members_of, unheard, without
+from ha_tasks.model.sync_change import (
+    GAP,
+    SILENT_FOR,
+    Look,
+    being_put_back,
+    including,
+    members_of,
+    unheard,
+    without,
+)
 from tests.unit.builders import at
 
 NODES = [f"pg{n}" for n in range(2, 10)]
@@ -136,3 +145,8 @@ def test_a_node_comes_back_into_the_youngest_set():
 
 def test_ten_seconds_are_longer_than_any_gap_that_is_bridged():
     assert 2 * GAP < SILENT_FOR <= timedelta(seconds=15)
+
+
+@given(members=st.sets(st.sampled_from(NODES), min_size=1).map(sync_set_of), revoked=some)
+def test_while_a_set_is_put_back_the_proof_is_the_same_as_by_that_set_alone(members, revoked):
+    assert promotion_is_safe(being_put_back([members]), revoked) == promotion_is_safe([members], revoked)

@@ -14,10 +14,11 @@ from ha_tasks.model.guards import Guard
 from ha_tasks.model.incident import IncidentKind, IncidentState
 from ha_tasks.model.platform import DataPolicy
 from ha_tasks.model.run import RunState
+from ha_tasks.model.unproved import standing
 from ha_tasks.ports.host import Authority
 from tests.unit import test_detection as detection
 from tests.unit.builders import database
-from tests.unit.test_postgres_failover import World, failed_over, reconciler
+from tests.unit.test_postgres_failover import Died, World, failed_over, reconciler
 
 SILENT = IncidentKind.SYNC_MEMBER_SILENT
 BOTH, ALONE = sync_set_of(["pg2", "pg3"]), sync_set_of(["pg3"])
@@ -227,6 +228,52 @@ def test_a_set_that_was_edited_by_hand_is_put_back_and_never_made_the_truth():
 
     reconciler(world).clusters()
     assert edits_of(world) == 1
+
+
+@pytest.mark.parametrize("verb", ["set_sync", "end_walsenders"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_whoever_takes_over_a_putting_back_ends_the_wal_senders_too(verb, when):
+    """The server shows the right set by then, and a WAL sender may still judge by the edited one."""
+    world = World()
+    before = world.cluster
+    world.toy.nodes["pg1"].sync_setting = "ANY 1 (pg2, pg3, elsewhere)"
+    does = getattr(world.toy, verb)
+
+    def dies(*args, **more):
+        if when == "after":
+            does(*args, **more)
+        raise Died
+
+    setattr(world.toy, verb, dies)
+    with pytest.raises(Died):
+        reconciler(world).clusters()
+    setattr(world.toy, verb, does)
+    assert standing((), world.cluster), "until it has ended a failover would prove nothing"
+
+    world.toy.nodes["pg1"].log.clear()
+    reconciler(world).clusters()
+    assert world.toy.nodes["pg1"].sync_setting == BOTH.setting()
+    assert world.toy.nodes["pg1"].log[-1] == "end_walsenders pg2, pg3"
+    assert world.cluster == before
+    assert not standing((), world.cluster)
+
+
+def test_a_failover_that_began_meanwhile_is_not_told_another_set():
+    world = World()
+    world.toy.nodes["pg1"].sync_setting = "ANY 1 (elsewhere)"
+    set_sync = world.toy.set_sync
+
+    def then_it_begins(*args, **more):
+        set_sync(*args, **more)
+        now = world.clock.now()
+        world.store.clusters.advance("db", 1, now, new_epoch=True, state=ClusterState.FAILING)
+
+    world.toy.set_sync = then_it_begins
+    reconciler(world).clusters()
+
+    assert (world.cluster.epoch, world.cluster.sets) == (2, (BOTH, BOTH))
+    for revoked in ({"pg2"}, {"pg3"}, {"pg2", "pg3"}):
+        assert promotion_is_safe(world.cluster.sets, revoked) == promotion_is_safe([BOTH], revoked)
 
 
 def test_while_two_sets_are_recorded_the_reconciler_sets_neither():

@@ -22,8 +22,8 @@ from ha_tasks.workflows.cluster_moves import (
 )
 
 LOOKED_FOR_S = 1.0
-"""So long the end of a way back looks for a write that is taken. What is still in the way then (a standby that
-does not follow yet, a primary that recovers or is gone) the reconciler mends and sees, each second, and it
+"""So long the end of a way back looks for a write that is taken. What is still in the way then (a standby
+that does not follow yet, a primary that recovers or is gone) the reconciler mends and sees, each second; it
 leaves the cluster alone as long as the run goes on."""
 
 
