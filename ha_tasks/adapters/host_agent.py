@@ -130,6 +130,10 @@ class HostAgents:
         """See ports.host. Fenced, idempotent by ``key``."""
         self._command(node, "restart_standby", by, timeout_s, key=key)
 
+    def drop_slot(self, node: str, slot: str, by: Authority, *, timeout_s: float = 5.0) -> None:
+        """See ports.host. Fenced, idempotent."""
+        self._command(node, "drop_slot", by, timeout_s, slot=slot)
+
     def rejoin(self, node: str, upstream: str, by: Authority, job: str, *, timeout_s: float = 120.0) -> Json:
         """See ports.host. Fenced, idempotent by ``job``; polls until the job has ended.
 

@@ -1,4 +1,4 @@
-"""The text of a PostgreSQL node's configuration: postgresql.conf, pg_hba.conf, names of slots.
+"""The text of a PostgreSQL node's configuration: postgresql.conf, pg_hba.conf.
 
 Per-node settings live outside PGDATA, because pg_rewind and pg_basebackup copy what lies inside.
 What changes while a node lives (upstream, slot, synchronous set) is in ``dynamic.conf`` beside
@@ -115,11 +115,6 @@ def quote(value: str) -> str:
         raise ValueError(f"a setting cannot hold a line break: {value!r}")
     doubled = value.replace("\\", "\\\\").replace("'", "''")
     return f"'{doubled}'"
-
-
-def slot_name(node: str) -> str:
-    """The physical replication slot through which ``node`` streams, the same on every upstream."""
-    return "ha_" + re.sub(r"[^a-z0-9_]", "_", node.lower())
 
 
 def available_preload(bin_dir: Path, wanted: Iterable[str] = ("pg_stat_statements",)) -> tuple[str, ...]:

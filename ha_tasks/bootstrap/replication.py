@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ha_tasks.workflows.abandoned_slots import AbandonedSlots
 from ha_tasks.workflows.replication_watch import ReplicationWatch
 
 if TYPE_CHECKING:
@@ -20,4 +21,22 @@ def replication_watch_of(system: System) -> ReplicationWatch:
         ledger=system.store.ledger,
         clock=system.clock,
         actor=system.actor,
+        drop_slot=abandoned_slots_of(system).drop,
+    )
+
+
+def abandoned_slots_of(system: System) -> AbandonedSlots:
+    """Drops what nodes left behind that are in the inventory no more."""
+
+    def held() -> str | None:
+        return system.store_watch.held() or system.revision.problem()
+
+    return AbandonedSlots(
+        revisions=system.store.revisions,
+        clusters=system.store.clusters,
+        agents=system.agents,
+        journal=system.store.journal,
+        clock=system.clock,
+        stopped=system.is_stopped,
+        held=held,
     )

@@ -24,6 +24,7 @@ class FindingCode(StrEnum):
     NO_SLOT = "no_slot"
     SLOT_HOLDS_WAL = "slot_holds_wal"
     SLOT_LOST = "slot_lost"
+    SLOT_ABANDONED = "slot_abandoned"
     NO_SYNC_STANDBY = "no_sync_standby"
     ANY_SYNC_STANDBY = "any_sync_standby"
     SYNC_SET_DIFFERS = "sync_set_differs"

@@ -24,13 +24,12 @@ from ha_tasks.model.replication import (
     views,
 )
 from ha_tasks.model.replication_findings import Finding, FindingCode, Severity
+from ha_tasks.model.replication_slots import slot_findings
 from ha_tasks.model.standing import WAITS, standing_findings
 
 SILENT_S = 10.0
 LAG_S = 30.0
 LAG_BYTES = 256 * 1024 * 1024
-HELD_BYTES = 256 * 1024 * 1024
-"""WAL that an inactive slot may hold while its standby is away for a moment."""
 _NAME = re.compile(r'"((?:[^"]|"")+)"|([^\s,()"]+)')
 _PASSING = frozenset({"pg_basebackup", "pg_receivewal", "pg_rewind"})
 """Names under which tools stream that are nobody's standby."""
@@ -162,7 +161,7 @@ def findings(facts: ClusterFacts, seen: tuple[NodeView, ...]) -> Iterator[Findin
         yield from _kinship(facts, said)
         yield from _following(facts, said, view)
         yield from _senders(facts, said)
-        yield from _slots(said)
+        yield from slot_findings(said, facts.answers, ours=facts.ours)
         yield from standing_findings(said, ours=facts.ours)
         yield from _program(said, facts.words.get(view.node, NodeWord()))
 
@@ -329,28 +328,6 @@ def _senders(facts: ClusterFacts, said: NodeReading) -> Iterator[Finding]:
                 f'feeds "{name}", which no instance is called',
                 "if it is a standby of ours, its application_name must be its instance's name",
                 subject=name,
-            )
-
-
-def _slots(said: NodeReading) -> Iterator[Finding]:
-    for slot in said.slots:
-        if slot.wal_status == "lost":
-            yield _about(
-                said.node,
-                FindingCode.SLOT_LOST,
-                _WARNING,
-                f"slot {slot.name} has lost WAL that its reader still needs",
-                f"rejoin who reads it, or drop it: SELECT pg_drop_replication_slot('{slot.name}')",
-                subject=slot.name,
-            )
-        elif not slot.active and (slot.holds or 0) > HELD_BYTES:
-            yield _about(
-                said.node,
-                FindingCode.SLOT_HOLDS_WAL,
-                _WARNING,
-                f"slot {slot.name} is read by nobody and holds {(slot.holds or 0) // 1024**2} MB of WAL",
-                f"bring its reader back, or drop it: SELECT pg_drop_replication_slot('{slot.name}')",
-                subject=slot.name,
             )
 
 

@@ -92,7 +92,7 @@ def difference(before: Facts, after: Facts) -> tuple[Change, ...]:
 
     The entries of a list of named tables (instances) count by their names, not by their places.
     """
-    return tuple(_changes("", _named(before), _named(after)))
+    return tuple(_changes("", named_tables(before), named_tables(after)))
 
 
 def _changes(prefix: str, before: Facts, after: Facts) -> Iterator[Change]:
@@ -102,7 +102,7 @@ def _changes(prefix: str, before: Facts, after: Facts) -> Iterator[Change]:
             continue
         whole = prefix == "" and key in GROUPS
         if whole or (isinstance(old, Mapping) and isinstance(new, Mapping)):
-            yield from _changes(f"{prefix}{key}.", _named(old or {}), _named(new or {}))
+            yield from _changes(f"{prefix}{key}.", named_tables(old or {}), named_tables(new or {}))
         else:
             yield Change(key=f"{prefix}{key}", before=old, after=new)
 
@@ -111,7 +111,7 @@ GROUPS = ("services", "hosts", "balancers")
 """Tables of named things: told thing by thing, also where only one of both has any."""
 
 
-def _named(table: Facts) -> Facts:
+def named_tables(table: Facts) -> Facts:
     """The table with each list of named tables as a table of them."""
     return {key: _by_name(value) for key, value in table.items() if value is not None}
 

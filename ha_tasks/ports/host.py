@@ -137,6 +137,13 @@ class DatabaseAgent(Protocol):
         """Restarts a running standby, once per ``key``; returns when it takes sessions again."""
         ...
 
+    def drop_slot(self, node: str, slot: str, by: Authority, *, timeout_s: float = 5.0) -> None:
+        """Drops a physical slot that a former node left on this one; without effect when it is gone.
+
+        Refused for a slot of a peer, one that is read, and one that is not named as ours are.
+        """
+        ...
+
     def rejoin(self, node: str, upstream: str, by: Authority, job: str, *, timeout_s: float = 120.0) -> Json:
         """Brings the node back behind ``upstream``: plain start, pg_rewind, or a new base backup.
 

@@ -1,19 +1,21 @@
 """The latest picture of each cluster's replication is kept, and a person is told of what lasts.
 
-Nothing is recovered here: what a playbook can mend is found by the detector.
+Nothing is recovered here: what a playbook can mend is found by the detector. A slot that a node left behind
+which was taken out of the inventory is dropped, once a person could have been told of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from ha_tasks.disaster_recovery.data_replication import DataReplication
 from ha_tasks.model.cluster import ClusterState
-from ha_tasks.model.incident import IncidentKind, IncidentState
+from ha_tasks.model.incident import Incident, IncidentKind, IncidentState
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Service
 from ha_tasks.model.replication import NodeRole, ReplicationReport
-from ha_tasks.model.replication_findings import Finding
+from ha_tasks.model.replication_findings import Finding, FindingCode
 from ha_tasks.model.unproved import Doubt, doubts, edited, read_doubts
 from ha_tasks.names import Counter
 from ha_tasks.ports.clock import Clock
@@ -40,7 +42,10 @@ class ReplicationWatch:
         ledger: Ledger,
         clock: Clock,
         actor: str,
+        drop_slot: Callable[[Service, Finding], str] = lambda *_: "",
     ) -> None:
+        """``drop_slot``: AbandonedSlots'."""
+        self._drop_slot = drop_slot
         self._replication = replication
         self._book = book
         self._incidents = incidents
@@ -65,7 +70,7 @@ class ReplicationWatch:
         self._book.put(service.name, told, now)
         self._ledger.integrity(CHECK, service.name, report.ok, now)
         if not self._moving(report):
-            self._tell(service.name, report, since, now)
+            self._tell(service, report, since, now)
         self._resolve(service.name, report, now)
         return told
 
@@ -88,15 +93,22 @@ class ReplicationWatch:
         return failing or any(run.plan.service == report.service for run in self._journal.active())
 
     def _tell(
-        self, service: str, report: ReplicationReport, since: dict[str, datetime], now: datetime
+        self, service: Service, report: ReplicationReport, since: dict[str, datetime], now: datetime
     ) -> None:
         for finding in report.findings:
             if finding.told and now - since[finding.key] >= LASTS:
-                self._open(service, finding, report.primary or "", since[finding.key], now)
+                incident = self._open(service.name, finding, report.primary or "", since[finding.key], now)
+                if finding.code is FindingCode.SLOT_ABANDONED:
+                    self._note(incident, self._drop_slot(service, finding), now)
 
-    def _open(self, service: str, finding: Finding, primary: str, since: datetime, now: datetime) -> None:
+    def _note(self, incident: Incident, text: str, now: datetime) -> None:
+        """Once, however often it is found again."""
+        if text and all(entry.text != text for entry in self._incidents.timeline(incident.id)):
+            self._incidents.note(incident.id, now, self._actor, text)
+
+    def _open(self, service: str, finding: Finding, primary: str, since: datetime, now: datetime) -> Incident:
         place = finding.node or service
-        _, new = self._incidents.open(
+        incident, new = self._incidents.open(
             key=_key(service, finding),
             service=service,
             instance=finding.node or primary,
@@ -113,6 +125,7 @@ class ReplicationWatch:
         if new:
             labels = {"service_name": service, "severity": str(finding.severity)}
             self._ledger.count(Counter.INCIDENTS, labels)
+        return incident
 
     def _resolve(self, service: str, report: ReplicationReport, now: datetime) -> None:
         """What is no longer found, by a look that could have found it."""

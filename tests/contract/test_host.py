@@ -287,6 +287,15 @@ def test_a_standby_is_restarted_once_per_key_and_a_primary_is_not(pair):
     assert status.upstream == pair.primary
 
 
+def test_slots_of_peers_and_slots_that_are_not_named_as_ours_are_not_dropped(pair):
+    for slot in (f"ha_{pair.standby}", f"ha_{pair.primary}", "subscription"):
+        with pytest.raises(AgentRefused):
+            pair.agents.drop_slot(pair.primary, slot, pair.by())
+    pair.agents.drop_slot(pair.primary, "ha_gone", pair.by())
+
+    assert pair.agents.status(pair.standby, timeout_s=2.0).upstream == pair.primary
+
+
 def test_what_the_store_says_is_heard_and_commands_nothing(pair):
     before = pair.agents.status(pair.primary)
     pair.agents.tell(pair.primary, Standing(epoch=pair.epoch, primary=pair.primary, steady=True))

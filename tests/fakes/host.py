@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ha_tasks.errors import AgentRefused, AgentUnreachable, PassingFailure, StaleAuthority
 from ha_tasks.model.cluster import Revoked
 from ha_tasks.model.plain import Json
+from ha_tasks.model.replication_slots import slot_name
 from ha_tasks.model.self_fence import Standing
 from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
 
@@ -36,6 +37,8 @@ class FakeNode:
     binary: str = "18.1"
     told: list[Standing] = field(default_factory=list)
     self_fenced: str = ""
+    slots: dict[str, bool] = field(default_factory=dict)
+    """Physical ones, and whether each is read."""
 
     @property
     def runs(self) -> bool:
@@ -174,6 +177,15 @@ class FakeHostAgents:
         self._require(it.upstream is not None, f"{node} follows nobody")
         it.starts += it.restarted != key
         it.restarted = key
+
+    def drop_slot(self, node: str, slot: str, by: Authority, *, timeout_s: float = 5.0) -> None:
+        it = self._command(node, by, "drop_slot")
+        self._require(it.runs, f"PostgreSQL of {node} does not run")
+        owner = next((name for name in self.nodes if slot_name(name) == slot), None)
+        self._require(owner is None, f"slot {slot} is {owner}'s")
+        self._require(slot.startswith("ha_"), f"slot {slot} is none of ours")
+        self._require(not it.slots.get(slot, False), f"slot {slot} is read by somebody")
+        it.slots.pop(slot, None)
 
     def rejoin(self, node: str, upstream: str, by: Authority, job: str, *, timeout_s: float = 120.0) -> Json:
         it = self._command(node, by, "rejoin")

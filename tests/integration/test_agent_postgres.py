@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import pytest
 from ha_tasks.adapters.clock import SystemClock
 from ha_tasks.adapters.deadline import Deadline
 from ha_tasks.adapters.postgres_session import Login, Session
+from ha_tasks.embedded.binaries import resolve
+from ha_tasks.embedded.unprivileged import choose, give
 from ha_tasks.errors import ActionFailed, AgentRefused, AgentUnreachable, ServiceUnreachable, StaleAuthority
 from ha_tasks.model.plain import Json
 from ha_tasks.ports.host import Authority, Postmaster
@@ -367,3 +370,27 @@ def test_a_base_backup_says_how_far_it_is_by_its_upstreams_own_count(cluster):
     assert progress["doing"] == f"base backup from {upstream.name}"
     assert (progress["of_bytes"], 0 < progress["percent"] < 100) == (int(total or 0), True)
     assert [answer["method"] for answer in answers] == ["basebackup"]
+
+
+def test_the_slot_of_a_former_node_is_dropped_once_nobody_reads_it(cluster, tmp_path):
+    primary, way = cluster.primary, choose(os.geteuid())
+    count = "SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'ha_gone%' AND active = $1"
+    for name in ("ha_gone", "ha_gone_too"):
+        primary.rows("SELECT pg_create_physical_replication_slot($1, true)", name)
+    give(tmp_path, way)
+    program = resolve("postgres").directory / "pg_receivewal"
+    login = f"host=127.0.0.1 port={primary.port} user=ha_repl password={PASSWORD}"
+    command = [*way.prefix, str(program), "-D", str(tmp_path), "--slot=ha_gone", "-d", login]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as reader:
+        try:
+            wait_until(lambda: primary.value(count, "t") == "1", what="it is read")
+            cluster.agents.drop_slot(primary.name, "ha_gone_too", cluster.by)
+            with pytest.raises(AgentRefused, match="read by somebody"):
+                cluster.agents.drop_slot(primary.name, "ha_gone", cluster.by)
+        finally:
+            reader.kill()
+    wait_until(lambda: primary.value(count, "f") == "1", what="it is read by nobody")
+    cluster.agents.drop_slot(primary.name, "ha_gone", cluster.by)
+
+    assert primary.value(count, "f") == primary.value(count, "t") == "0"
+    assert cluster.streams()

@@ -25,7 +25,7 @@ from tests.integration.agent_nodes import KEY, AgentProcess, end_units, free_por
 from workers.agent.verbs import NODE_VERBS, UNIT_VERB, VERBS
 
 HIGH = {"epoch": 7, "fence": 70}
-ARGUMENTS = {"upstream": "pg2", "sync_setting": "", "job": "j", "key": "k"}
+ARGUMENTS = {"upstream": "pg2", "sync_setting": "", "job": "j", "key": "k", "slot": "ha_pg9"}
 WRITES = sorted(VERBS)
 every_verb = pytest.mark.parametrize("verb", WRITES)
 

@@ -11,8 +11,8 @@ from ha_tasks.adapters.postgres_conf import (
     quote,
     render_pg_hba,
     render_postgresql_conf,
-    slot_name,
 )
+from ha_tasks.model.replication_slots import slot_name
 
 PLACE = {"node": "pg1", "port": 5431, "data_dir": Path("/h/it's data"), "conf_dir": Path("/h/conf")}
 

@@ -256,6 +256,7 @@ def test_the_agents_client_refuses_commands_to_what_others_lead(tmp_path):
         lambda: agents.follow("pg1", "pg2", by),
         lambda: agents.start_primary("pg1", "", by),
         lambda: agents.rejoin("pg1", "pg2", by, "job"),
+        lambda: agents.drop_slot("pg1", "ha_pg9", by),
     ):
         with pytest.raises(Refused, match="db is led by others"):
             command()

@@ -21,13 +21,13 @@ from ha_tasks.model.replication import (
 )
 from ha_tasks.model.replication_findings import FindingCode, Severity
 from ha_tasks.model.replication_judgement import (
-    HELD_BYTES,
     LAG_BYTES,
     ClusterFacts,
     parse_sync_names,
     report,
     version_number,
 )
+from ha_tasks.model.replication_slots import HELD_BYTES
 
 Code = FindingCode
 BOTH = sync_set_of(["pg2", "pg3"])
@@ -147,6 +147,10 @@ WRONG = {
     "a slot that holds WAL": (
         {"pg1": primary(slots=(Slot(name="old", physical=True, active=False, holds=HELD_BYTES + 1),))},
         (Code.SLOT_HOLDS_WAL, "pg1"),
+    ),
+    "a slot of a node that is gone": (
+        {"pg1": primary(slots=(Slot(name="ha_pg9", physical=True, active=False, wal_status="reserved"),))},
+        (Code.SLOT_ABANDONED, "pg1"),
     ),
     "a slot that was given up": (
         {"pg1": primary(slots=(Slot(name="old", physical=True, active=False, wal_status="lost"),))},

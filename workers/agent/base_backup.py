@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ha_tasks.adapters.postgres_conf import slot_name
 from ha_tasks.errors import ActionFailed, ServiceUnreachable
 from ha_tasks.model.progress import Progress, Tell
+from ha_tasks.model.replication_slots import slot_name
 from workers.agent.instance import Instance
 from workers.agent.room import Share, Shortage, shortages
 from workers.agent.tools import Tools

@@ -202,6 +202,13 @@ class DatabaseCommands:
                 Planned(self._instance, self._ledger, warrant).restart(upstream, key)
         return {}
 
+    def drop_slot(self, by: Authority, timeout_s: float, *, slot: str) -> Json:
+        """Drops the slot that a node left behind which is no peer any more."""
+        with self._command(by, timeout_s):
+            self._require_running()
+            self._instance.drop_slot(slot)
+        return {}
+
     def rejoin(self, by: Authority, _timeout_s: float, *, upstream: str, job: str) -> Json:
         """Begins the job, or says how far it is. The work goes on when the caller does not wait."""
         self._instance.conninfo(upstream)  # refuses whoever is no peer, before anything is begun

@@ -12,9 +12,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from ha_tasks.adapters.postgres_conf import DYNAMIC_CONF, render_setting, slot_name
+from ha_tasks.adapters.postgres_conf import DYNAMIC_CONF, render_setting
 from ha_tasks.adapters.wire import parse_address
 from ha_tasks.errors import ActionFailed, AgentRefused, PassingFailure, ServiceUnreachable
+from ha_tasks.model.replication_slots import PREFIX, slot_name
 from workers.agent import processes
 from workers.agent.binary import ServerProgram
 from workers.agent.config import PostgresConfig
@@ -257,6 +258,25 @@ class Instance:
                 del there[name]
             if name not in there:
                 self.sql.rows("SELECT 1 FROM pg_create_physical_replication_slot($1)", name)
+
+    def drop_slot(self, name: str) -> None:
+        """A physical slot of a node that is no peer any more, read by nobody. Idempotent.
+
+        AgentRefused for any other.
+        """
+        for node in (self.config.node, *self.config.peers):
+            if slot_name(node) == name:
+                raise AgentRefused(
+                    f"slot {name} is {node}'s, by the agent.toml of {self.config.node}; take {node} out of "
+                    "[postgres.peers] there first"
+                )
+        if not name.startswith(PREFIX):
+            raise AgentRefused(f"slot {name} is none of ours; drop it by hand if nobody needs it")
+        sql = "SELECT slot_type, active, temporary FROM pg_replication_slots WHERE slot_name = $1"
+        for kind, active, temporary in self.sql.rows(sql, name):
+            if (kind, active, temporary) != ("physical", "f", "f"):
+                raise AgentRefused(f"slot {name} is read by somebody, or no physical one; it stays")
+            self.sql.rows("SELECT pg_drop_replication_slot($1)", name)
 
     # --- inside ---
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ha_tasks.adapters.postgres_conf import slot_name
 from ha_tasks.errors import PassingFailure
+from ha_tasks.model.replication_slots import slot_name
 from workers.agent.instance import Instance, Seen
 from workers.agent.timelines import Stretch, parse_history, segment_of
 from workers.agent.warrant import Warrant

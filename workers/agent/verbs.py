@@ -16,6 +16,7 @@ NODE_VERBS: Mapping[str, tuple[str, ...]] = {
     "stop": (),
     "demote": ("upstream",),
     "restart_standby": ("key",),
+    "drop_slot": ("slot",),
 }
 """Verbs of a node and their arguments, all strings, besides epoch, fence and timeout_s."""
 UNIT_VERB = "restart"
