@@ -47,7 +47,7 @@ _ERRORS: Mapping[str, type[HaTasksError]] = {
 }
 _POLL_S = 0.1
 _ROUND_TRIP_S = 2.0
-"""Longest wait for one answer about a job."""
+"""Longest wait for one answer about a job, or past the time that was asked for."""
 
 
 class HostAgents:
@@ -82,6 +82,11 @@ class HostAgents:
         if known.get("history") is not None:
             known["history"] = tuple((int(timeline), int(lsn)) for timeline, lsn in known["history"])
         return NodeStatus(**known)
+
+    def await_exit(self, node: str, *, within_s: int = 5) -> Postmaster:
+        """See ports.host. Reads only."""
+        answer = self._ask_node("GET", node, f"/exit/{within_s}", None, within_s + _ROUND_TRIP_S)
+        return Postmaster(answer["postmaster"])
 
     def tell(self, node: str, standing: Standing, *, timeout_s: float = 0.5) -> None:
         """See ports.host. Idempotent."""

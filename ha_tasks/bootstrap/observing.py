@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ha_tasks.bootstrap.replication import replication_watch_of
 from ha_tasks.bootstrap.standby import standby_of
 from ha_tasks.workflows.cluster_moves import PostgresTools
+from ha_tasks.workflows.exit_watch import ExitWatch
 from ha_tasks.workflows.in_place import InPlace
 from ha_tasks.workflows.observation import Observer
 from ha_tasks.workflows.reconcile import Reconciler
@@ -59,4 +60,5 @@ def observer_of(system: System, tools: PostgresTools) -> Observer:
         tell=standings.tell,
         in_place=in_place.look,
         led=system.led.watch.look,
+        exits=ExitWatch(platform=system.platform, agents=system.agents),
     )

@@ -83,6 +83,13 @@ class DatabaseAgent(Protocol):
         """Reads only."""
         ...
 
+    def await_exit(self, node: str, *, within_s: int = 5) -> Postmaster:
+        """Answers as soon as the postmaster does not run, otherwise after ``within_s``. Reads only.
+
+        AgentUnreachable at once when the agent itself goes away meanwhile.
+        """
+        ...
+
     def tell(self, node: str, standing: Standing, *, timeout_s: float = 0.5) -> None:
         """What the store says now. Nothing is commanded; by its absence the agent knows that nobody leads."""
         ...

@@ -9,11 +9,13 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from ha_tasks.errors import HaTasksError
 from ha_tasks.model.platform import Platform, Service
 from ha_tasks.ports.clock import Clock
 from ha_tasks.workflows.detection import Detection
+from ha_tasks.workflows.exit_watch import ExitWatch
 from ha_tasks.workflows.reconcile import Reconciler
 
 log = logging.getLogger(__name__)
@@ -26,10 +28,15 @@ WATCH_EVERY_S = 2.0
 """How often the agents are asked whether they remember more than the store."""
 STANDBY_EVERY_S = 0.5
 """How often the broker is asked whether it is there."""
+ASK_AGAIN_S = 0.5
+"""Pause before an agent whose PostgreSQL is gone is asked to tell of the next end."""
 
 
 class Observer:
-    """Three loops: probe-judge-react, keeping things as recorded, heartbeat rows. None waits for another."""
+    """Loops of which none waits for another: probe-judge-react, keeping things as recorded, heartbeat rows.
+
+    The first does not wait for its next turn when an agent tells that its PostgreSQL has ended.
+    """
 
     def __init__(
         self,
@@ -44,6 +51,7 @@ class Observer:
         tell: Callable[[], object] = lambda: None,
         in_place: Callable[[], object] = lambda: None,
         led: Callable[[], object] = lambda: None,
+        exits: ExitWatch | None = None,
     ) -> None:
         """``watch`` looks whether the store is to be trusted, every WATCH_EVERY_S; ``witness`` writes the
         head of the audit chain down, every EVERY_S; ``standby`` sees to runs while the broker is away,
@@ -63,6 +71,8 @@ class Observer:
             ("in-place", EVERY_S, in_place),
             ("led-by-others", EVERY_S, led),
         )
+        self._exits = exits
+        self._hint = threading.Event()
         self._horizon: datetime | None = None
         self._broken: Exception | None = None
         self._ahead_s: float | None = None
@@ -78,9 +88,15 @@ class Observer:
                 *self._beside_them,
             )
         ]
-        for thread in others:
+        # These hang on an agent's word for seconds: nobody waits for them at the end.
+        hanging = [
+            threading.Thread(target=self._beside, args=(ended, ASK_AGAIN_S, ask), name="exits", daemon=True)
+            for ask in self._asking()
+        ]
+        for thread in (*others, *hanging):
             thread.start()
-        self._loop(ended, self._every_s, self._observe)
+        threading.Thread(target=self._hint_at_the_end, args=(ended,), name="end", daemon=True).start()
+        self._loop(ended, self._every_s, self._observe, self._pause)
         for thread in others:
             thread.join()
 
@@ -96,6 +112,26 @@ class Observer:
             self._discard()  # it was paused while it judged: what it came to is about then, not about now
             return
         self._detection.react(verdicts)
+
+    def _asking(self) -> list[Callable[[], None]]:
+        """One loop for each node: see ExitWatch."""
+        exits = self._exits
+        if exits is None:
+            return []
+
+        def ask(node: str) -> None:
+            if exits.look(node):
+                self._hint.set()
+
+        return [partial(ask, node) for node in exits.nodes]
+
+    def _hint_at_the_end(self, ended: threading.Event) -> None:
+        ended.wait()
+        self._hint.set()
+
+    def _pause(self, seconds: float) -> None:
+        self._hint.wait(seconds)
+        self._hint.clear()
 
     def _beside(self, ended: threading.Event, every_s: float, work: Callable[[], object]) -> None:
         """A loop beside the observing one, which raises its error: half an observer would look alive.
@@ -131,7 +167,15 @@ class Observer:
             # Who follows whom does not wait for a balancer that is away, or refuses.
             self._reconciler.clusters()
 
-    def _loop(self, ended: threading.Event, every_s: float, work: Callable[[float], object]) -> None:
+    def _loop(
+        self,
+        ended: threading.Event,
+        every_s: float,
+        work: Callable[[float], object],
+        pause: Callable[[float], object] | None = None,
+    ) -> None:
+        """``pause`` may end early: the next turn is then, and the ones after it are counted from there."""
+        pause = pause or ended.wait
         due = self._clock.monotonic()
         trouble = ""
         while not ended.is_set():
@@ -144,4 +188,5 @@ class Observer:
                     log.warning("%s: %s", error.reason, error)
                 trouble = str(error)
             due = max(due + every_s, self._clock.monotonic())
-            ended.wait(max(0.0, due - self._clock.monotonic()))
+            pause(max(0.0, due - self._clock.monotonic()))
+            due = min(due, self._clock.monotonic())

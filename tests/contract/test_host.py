@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import pytest
@@ -168,6 +169,23 @@ def test_a_fenced_primary_has_exited_and_can_be_started_again(pair):
 
     assert (fenced.postmaster, fenced.in_recovery) == (Postmaster.EXITED, None)
     assert pair.agents.status(pair.primary).in_recovery is False
+
+
+def test_the_end_of_a_postmaster_is_told_at_once_and_its_life_after_the_time_that_was_asked_for(pair):
+    began = time.monotonic()
+    alive = pair.agents.await_exit(pair.primary, within_s=1)
+    waited_s = time.monotonic() - began
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(pair.agents.await_exit, pair.primary, within_s=9)
+        began = time.monotonic()
+        pair.agents.fence(pair.primary, pair.by())
+        told = asked.result()
+    gone_s = time.monotonic() - began
+    again = pair.agents.await_exit(pair.primary, within_s=9)
+
+    assert (alive, told, again) == (Postmaster.RUNNING, Postmaster.EXITED, Postmaster.EXITED)
+    assert waited_s > 0.9
+    assert gone_s < 5
 
 
 def test_a_promoted_standby_stays_marked_until_it_has_rejoined(pair):

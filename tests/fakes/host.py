@@ -86,6 +86,13 @@ class FakeHostAgents:
             timeline_on_disk=it.timeline,
         )
 
+    def await_exit(self, node: str, *, within_s: int = 5) -> Postmaster:
+        it = self._agent(node)
+        ends = time.monotonic() + within_s
+        while it.runs and time.monotonic() < ends:
+            time.sleep(0.01)
+        return self._agent(node).postmaster
+
     def tell(self, node: str, standing: Standing, *, timeout_s: float = 0.5) -> None:
         self._agent(node).told.append(standing)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -218,6 +218,9 @@ class SimInstance:
 
     def ensure_slots(self, *, renew: bool) -> None:
         self.host.point()
+
+    def held(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def rows(self, sql: str) -> list[Any]:
         """The one statement that the commands give it themselves."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from ha_tasks.adapters.clock import SystemClock
 from ha_tasks.errors import BalancerError, BalancerUnreachable
+from ha_tasks.model.platform import Check
 from ha_tasks.workflows.observation import Observer
 from tests.fakes.clock import FakeClock
-from tests.unit.builders import platform
+from tests.unit.builders import database, platform
 
 
 class Looks:
@@ -71,6 +73,47 @@ def test_who_follows_whom_does_not_wait_for_a_balancer(ended, trouble):
     observer(reconciler).run(ended)
 
     assert reconciler.kept
+
+
+class Exits:
+    """One node, whose end is told during each look of the observer."""
+
+    nodes = ("pg1",)
+
+    def __init__(self, told):
+        self.told = told
+
+    def look(self, node):
+        gone = self.told.wait(2)
+        self.told.clear()
+        return gone
+
+
+class Counts(Looks):
+    """In the first two rounds the node ends; the third ends the observer."""
+
+    def __init__(self, ended, told):
+        self.ended, self.told = ended, told
+        self.rounds = 0
+
+    def look(self, services):
+        self.rounds += 1
+        (self.told if self.rounds < 3 else self.ended).set()
+        return ()
+
+
+def test_the_observer_does_not_wait_for_its_next_turn_when_an_end_is_told(ended):
+    told = threading.Event()
+    counts = Counts(ended, told)
+    Observer(
+        platform=platform(replace(database(), check=Check(interval_s=3600))),
+        detection=counts,
+        reconciler=Keeps(threading.Event(), BalancerUnreachable("away")),
+        clock=SystemClock(),
+        exits=Exits(told),
+    ).run(ended)
+
+    assert counts.rounds == 3
 
 
 def test_an_error_that_nobody_expected_in_one_loop_ends_the_observer(ended):

@@ -72,6 +72,10 @@ class DatabaseCommands:
             timeline_on_disk=self._instance.timeline_on_disk(),
         )
 
+    def await_exit(self, timeout_s: float) -> Json:
+        """The postmaster's state as soon as it does not run, or after ``timeout_s``."""
+        return {"postmaster": self._instance.postmaster.await_exit(timeout_s)}
+
     def hear(self, standing: Standing) -> Json:
         """Who the store says is the primary. Commands nothing; the agent's own rules remember it."""
         self._watch.hear(standing)
@@ -89,7 +93,7 @@ class DatabaseCommands:
         A node that was promoted in an earlier epoch answers its own position: it receives nothing
         either, and whoever takes over needs to know how far it went.
         """
-        with self._command(by, timeout_s, alone=True) as warrant:
+        with self._command(by, timeout_s, alone=True) as warrant, self._instance.sql.held():
             self._follow_nobody_at_next_start()
             self._require_running()
             if self._instance.in_recovery():
@@ -101,7 +105,7 @@ class DatabaseCommands:
 
     def follow(self, by: Authority, timeout_s: float, *, upstream: str) -> Json:
         """Points a running standby to ``upstream``."""
-        with self._command(by, timeout_s) as warrant:
+        with self._command(by, timeout_s) as warrant, self._instance.sql.held():
             self._require_running()
             self._require_clean_standby()
             if not self._instance.in_recovery():
@@ -122,7 +126,7 @@ class DatabaseCommands:
     def promote(self, by: Authority, timeout_s: float, *, sync_setting: str) -> Json:
         """Promotes a standby; a node that this agent promoted before only gets the setting."""
         checked_sync_setting(sync_setting)
-        with self._command(by, timeout_s) as warrant:
+        with self._command(by, timeout_s) as warrant, self._instance.sql.held():
             self._require_running()
             self._require_sound()
             before = self._instance.seen()
@@ -256,7 +260,7 @@ class DatabaseCommands:
         self._apply_sync(warrant, sync_setting)
         with self._ledger.acting(warrant):
             self._instance.sql.rows("SELECT pg_promote(false)")
-        warrant.wait_until(self._is_promoted, f"{self._node} leaves recovery")
+        warrant.wait_until(self._is_promoted, f"{self._node} leaves recovery", every_s=0.005)
         if self._instance.seen().at.timeline <= before.timeline:
             raise ActionFailed(f"{self._node} left recovery without a new timeline")
         self._instance.ensure_slots(renew=False)

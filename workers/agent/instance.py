@@ -238,8 +238,9 @@ class Instance:
         self._signal(signal.SIGHUP)
         expected = ("t", self.conninfo(upstream) if upstream else "", sync_setting)
         warrant.wait_until(
-            lambda: self.sql.row(_DYNAMIC, before) == expected,
+            lambda: self.sql.row(_DYNAMIC, before, anew=True) == expected,
             f"{self.config.node} reads dynamic.conf (does its command line override it?)",
+            every_s=0.005,
         )
 
     # --- slots ---

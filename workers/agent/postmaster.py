@@ -94,6 +94,13 @@ class Postmaster:
             _exited(pid, timeout_s)
         self.kill_tree(timeout_s=_LEFTOVERS_S)
 
+    def await_exit(self, timeout_s: float) -> State:
+        """Its state as soon as none runs (any more), or once the time is over."""
+        pid = self.pid
+        if pid is not None and _exited(pid, timeout_s):
+            self._forget(pid)
+        return self.state
+
     def says_open(self) -> bool:
         """True once its lock file says that it takes sessions; asking it before only fills its log."""
         return self._says() in {"ready", "standby"}

@@ -19,6 +19,7 @@ from workers.agent.verbs import NODE_VERBS, STANDING, UNIT_VERB, VERBS
 _NODE = re.compile(r"/v1/nodes/([^/]+)(?:/([^/]+)(?:/([^/]+))?)?")
 _UNIT = re.compile(r"/v1/hosts/([^/]+)/units/([^/]+)(/restart)?")
 _LONGEST_S = 3600.0
+_LONGEST_WATCH_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,8 @@ class Routes:
             return asdict(database.status())
         if what == "jobs" and job:
             return database.job(job)
+        if what == "exit" and job.isdecimal():
+            return database.await_exit(min(float(job), _LONGEST_WATCH_S))
         raise AgentRefused(f"a node has no {what!r} to read")
 
     def _command(self, node: str, verb: str, body: Json) -> Json:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from ha_tasks.errors import (
-    HaTasksError,
-)
+from ha_tasks.errors import HaTasksError
 from ha_tasks.model.balancer import ServerState
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Service
 from ha_tasks.ports.action import StepContext
 from ha_tasks.workflows.actions.postgres.base import PostgresAction, pushed
-from ha_tasks.workflows.cluster_moves import (
-    must_be_undoable,
-)
+from ha_tasks.workflows.cluster_moves import must_be_undoable
+
+FENCED_WITHIN_S = 0.5
+"""So long the agent of the old primary is asked: writes wait meanwhile. One that lives kills at once."""
 
 
 class IsolatePrimary(PostgresAction):
@@ -49,7 +48,9 @@ class FencePrimary(PostgresAction):
         """An agent that is silent, or cannot kill, is not waited for: the fence proper is the revocation."""
         cluster = self._failing(ctx)
         try:
-            self._tools.agents.fence(cluster.primary, self._authority(ctx, cluster), timeout_s=1.5)
+            self._tools.agents.fence(
+                cluster.primary, self._authority(ctx, cluster), timeout_s=FENCED_WITHIN_S
+            )
         except HaTasksError as error:
             return {"fenced": False, "why": str(error)}
         return {"fenced": True, "node": cluster.primary}
