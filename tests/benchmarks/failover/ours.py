@@ -35,7 +35,7 @@ RUNS_PER_HOUR = "1000"
 class OurSystem:
     """See systems.System. ``programs``: directory of PostgreSQL's; None: the wheel's, the newest."""
 
-    wake_after_s = 16.0
+    wake_after_s = 10.0
 
     def __init__(self, name: str, programs: Path | None) -> None:
         self.name = name
