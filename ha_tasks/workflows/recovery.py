@@ -10,7 +10,7 @@ from ha_tasks.model.incident import Incident, IncidentState, failures
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform, Service
 from ha_tasks.model.results import RecoveryResult
-from ha_tasks.model.run import GAVE_WAY, TERMINAL, Phase, Run, RunState
+from ha_tasks.model.run import GAVE_WAY, TERMINAL, Phase, Run, RunState, StepState
 from ha_tasks.model.verdict import Verdict, VerdictState
 from ha_tasks.names import ActionName, Counter, Histogram, RecoveryType
 from ha_tasks.ports.clock import Clock
@@ -129,15 +129,15 @@ class IncidentFollower:
         done = run.position != before.position or run.phase != before.phase or run.state in TERMINAL
         if not done:
             return
-        step = run.step(before.position)
-        verb = "undid" if before.phase is Phase.UNDO else "did"
-        text = f"{verb} {step.planned.id}"
+        step, back = run.step(before.position), before.phase is Phase.UNDO
+        text = f"{'undid' if back else 'did'} {step.planned.id}"
         loss = step.output.get("possible_loss")
-        if loss is not None and not step.error:
+        if loss is not None and not step.error and not back:
             accepted = f"{loss['bytes']} bytes may be lost (accepted: {loss['accepted']})"
             text = f"{text}: {accepted}, and {loss['unknown']}"
-        if step.error:
-            text = f"{step.planned.id} failed: {step.error}"
+        # One that was undone still bears the error for which it was.
+        if step.error and step.state is not StepState.UNDONE:
+            text = f"{'undoing ' if back else ''}{step.planned.id} failed: {step.error}"
         self._incidents.note(run.incident, self._clock.now(), self._actor, text)
 
 

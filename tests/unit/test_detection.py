@@ -9,6 +9,7 @@ import pytest
 
 from ha_tasks.disaster_recovery.playbooks import load_playbooks
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
+from ha_tasks.errors import ActionFailed, NotSafe
 from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.model.cluster import Cluster, ClusterState, sync_set_of
 from ha_tasks.model.health import service_health
@@ -422,8 +423,6 @@ def test_the_old_primary_waits_for_its_host_before_it_is_rejoined():
 
 
 def test_a_rolled_back_run_escalates_and_the_standing_failure_opens_nothing_new():
-    from ha_tasks.errors import NotSafe
-
     world = World(database())
     world.cluster()
     world.health.kinds["pg1"] = REFUSED
@@ -441,6 +440,32 @@ def test_a_rolled_back_run_escalates_and_the_standing_failure_opens_nothing_new(
     world.health.kinds["pg1"] = REFUSED
     world.rounds(4)
     assert len(world.incidents) == 2
+
+
+def steps_told(world, **trouble):
+    """The lines about steps in the story of a failover of which ``revoke_standbys`` fails."""
+    world.cluster()
+    world.health.kinds["pg1"] = REFUSED
+    for name, value in trouble.items():
+        setattr(world.actions["revoke_standbys"], name, value)
+    world.rounds(3)
+    world.drive()
+    story = [entry.text for entry in world.store.incidents.timeline(world.incidents[0].id)]
+    return [line for line in story if line.endswith("revoke_standbys") or line.startswith(("rev", "undo"))]
+
+
+def test_a_step_that_failed_and_was_undone_is_told_as_both():
+    told = steps_told(World(database()), fail=[NotSafe("R + W <= N")])
+
+    assert told == ["revoke_standbys failed: R + W <= N", "undid revoke_standbys"]
+
+
+def test_a_way_back_that_failed_is_told_as_that():
+    told = steps_told(
+        World(database()), fail=[NotSafe("R + W <= N")], fail_undo=[ActionFailed("the disk is full")] * 9
+    )
+
+    assert told == ["revoke_standbys failed: R + W <= N", "undoing revoke_standbys failed: the disk is full"]
 
 
 def test_an_incident_follows_its_run_even_if_the_executor_died_before_it_could_tell():
