@@ -12,9 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ha_tasks.model.cluster import Cluster, Revoked, Unfinished, promotion_is_safe
 
+History: TypeAlias = Sequence[tuple[int, int]]
+"""Where timelines were left, oldest first: (timeline, LSN in bytes)."""
 TRUNK = ""
 """The branch of the recorded primary."""
 UNKNOWN = "?"
@@ -99,18 +102,29 @@ def choose_candidate(
     )
 
 
-def survivors(chosen: Revoked, revoked: Iterable[Revoked], unfinished: Sequence[Unfinished]) -> list[str]:
+def survivors(
+    chosen: Revoked,
+    revoked: Iterable[Revoked],
+    unfinished: Sequence[Unfinished],
+    left_at: History = (),
+) -> list[str]:
     """Who may be pointed to the chosen one as it stands; all others have to be rejoined.
 
     Whoever began a promotion, or has received from another branch, would stream from another history, and
-    where the timelines bear the same number nothing would tell.
+    where the timelines bear the same number nothing would tell. ``left_at``: where the chosen one's history
+    left its earlier timelines. Who received more of one of them, from a primary that nobody acknowledged any
+    more, would never stream, and a set that counts it would never confirm.
     """
     own = branch_of(chosen, unfinished)
     same = {TRUNK, own} - {UNKNOWN}
+    ends = dict(left_at)
     return [
         r.node
         for r in revoked
-        if r.node != chosen.node and r.begun is None and branch_of(r, unfinished) in same
+        if r.node != chosen.node
+        and r.begun is None
+        and branch_of(r, unfinished) in same
+        and r.lsn <= ends.get(r.timeline, r.lsn)
     ]
 
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from ha_tasks.model.cluster import Cluster, ClusterState, Revoked
 from ha_tasks.model.failover import (
+    History,
     Word,
     choose_candidate,
     is_foreign_primary,
@@ -36,6 +37,8 @@ class Answer:
     lsn: int | None = None
     upstream: str | None = None
     """Node that it follows, or followed before it was told to follow nobody."""
+    history: History = ()
+    """Where its earlier timelines were left; empty also where that is not known."""
 
 
 NOBODY: Mapping[str, Answer] = MappingProxyType({})
@@ -115,7 +118,7 @@ def _could_be_ended(cluster: Cluster, answers: Mapping[str, Answer], spares: Map
     best = choose_candidate(able, cluster.unfinished)
     if best is None:
         return False
-    left = survivors(best, able, cluster.unfinished)
+    left = survivors(best, able, cluster.unfinished, answers[best.node].history)
     return bool(left or spare_survivors(cluster, best, _able(cluster, spares)))
 
 

@@ -247,8 +247,8 @@ class Incidents(Protocol):
         """
         ...
 
-    def note(self, incident: int, now: datetime, actor: str, text: str) -> None:
-        """Adds a line to the timeline."""
+    def note(self, incident: int, now: datetime, actor: str, text: str, *, once: bool = False) -> None:
+        """Adds a line to the timeline. ``once``: unless somebody has written the same line before."""
         ...
 
     def timeline(self, incident: int) -> tuple[TimelineEntry, ...]:

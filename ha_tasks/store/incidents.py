@@ -141,11 +141,13 @@ class SqlIncidents:
             record(connection, now, *incident_moved(old, new, actor, text))
             return new
 
-    def note(self, incident: int, now: datetime, actor: str, text: str) -> None:
+    def note(self, incident: int, now: datetime, actor: str, text: str, *, once: bool = False) -> None:
         """See the port. KeyError when there is no such incident."""
+        same = select(events.c.id).where(events.c.incident == incident, events.c.text == text)
         with self._database.writing() as connection:
-            _must_find(connection, incident)
-            _tell(connection, incident, now, actor, text)
+            _must_find(connection, incident, lock=once)
+            if not once or connection.execute(same).first() is None:
+                _tell(connection, incident, now, actor, text)
 
     def timeline(self, incident: int) -> tuple[TimelineEntry, ...]:
         """See the port."""

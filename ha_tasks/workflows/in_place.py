@@ -55,7 +55,6 @@ class InPlace:
         self._clock = clock
         self._actor = actor
         self._held = held
-        self._told: set[tuple[int, str]] = set()
 
     def look(self) -> None:
         """Starts the recorded primary of each cluster that waits, if its agent says that it has ended.
@@ -108,6 +107,5 @@ class InPlace:
         self._tell(incident, f"{node} was started again in place, for its failover is refused by {guard}")
 
     def _tell(self, incident: Incident, text: str) -> None:
-        if (incident.id, text) not in self._told:
-            self._told.add((incident.id, text))
-            self._incidents.note(incident.id, self._clock.now(), self._actor, text)
+        """Once: two observers may both have given the order, of which the second found it started."""
+        self._incidents.note(incident.id, self._clock.now(), self._actor, text, once=True)

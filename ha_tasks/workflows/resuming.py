@@ -160,7 +160,8 @@ def asked(tools: PostgresTools, nodes: Iterable[str]) -> dict[str, Answer]:
 def _answer(status: NodeStatus) -> Answer:
     word: Word = word_of(status)
     runs = status.postmaster is Postmaster.RUNNING
-    return Answer(word=word, runs=runs, lsn=status.lsn, upstream=status.upstream or status.left)
+    upstream = status.upstream or status.left
+    return Answer(word=word, runs=runs, lsn=status.lsn, upstream=upstream, history=status.history or ())
 
 
 def _waits(cluster: Cluster, answers: Mapping[str, Answer]) -> str:

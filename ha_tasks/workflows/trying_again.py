@@ -41,15 +41,13 @@ class TryingAgain:
 
     def _again(self, incident: Incident, run: Run) -> None:
         now = self._clock.now()
-        story = [entry.text for entry in self._incidents.timeline(incident.id)]
-        tries = tries_told(story)
+        tries = tries_told(entry.text for entry in self._incidents.timeline(incident.id))
         if tries >= TRIES:
             text = (
                 f"given up: it was begun again {TRIES} times; when the cause is mended: "
                 f"ha-tasks ack I-{incident.id}, and it begins anew"
             )
-            if text not in story:
-                self._incidents.note(incident.id, now, self._actor, text)
+            self._incidents.note(incident.id, now, self._actor, text, once=True)
         elif is_due(run, tries, now):
             text = f"{BEGUN_AGAIN} ({tries + 1} of {TRIES}), for run {run.id} failed"
             if incident.kind is IncidentKind.STANDBY_DOWN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
@@ -222,6 +223,21 @@ def test_a_timeline_is_in_the_order_of_time_and_takes_words_from_outside(store: 
         "last",
         "after last",
     ]
+
+
+def test_what_is_to_be_told_once_is_told_once_by_however_many_at_the_same_time(store: AnyStore):
+    incident, other = opened(store.incidents), opened(store.incidents, key="another")
+    store.incidents.note(other.id, at(1), "w0", "started again")
+
+    def tell(actor: str) -> None:
+        store.incidents.note(incident.id, at(1), actor, "started again", once=True)
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        list(pool.map(tell, [f"w{n}" for n in range(4)]))
+    store.incidents.note(incident.id, at(2), "w1", "started again")
+
+    texts = [text for _, _, text in told(store.incidents, incident)]
+    assert texts.count("started again") == 2
 
 
 def test_an_incident_moves_only_from_the_states_that_the_caller_has_seen(store: AnyStore) -> None:

@@ -448,8 +448,10 @@ class FakeIncidents:
         return self.move(incident, IncidentState.SUPPRESSED, now, actor, text)
 
     @one_at_a_time
-    def note(self, incident: int, now: datetime, actor: str, text: str) -> None:
-        self._say(self.incidents[incident].id, now, actor, text)
+    def note(self, incident: int, now: datetime, actor: str, text: str, *, once: bool = False) -> None:
+        known = self.incidents[incident].id
+        if not once or all((known, text) != (number, line.text) for number, line in self.lines):
+            self._say(known, now, actor, text)
 
     @one_at_a_time
     def timeline(self, incident: int) -> tuple[TimelineEntry, ...]:

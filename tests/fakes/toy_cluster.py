@@ -45,6 +45,7 @@ class ToyNode:
     stopping: bool = False
     restarts: list[str] = field(default_factory=list)
     system: str = "7000000000000000000"
+    history: tuple[tuple[int, int], ...] = ()
 
 
 class ToyCluster:
@@ -75,7 +76,8 @@ class ToyCluster:
 
     def _receives(self, name: str, upstream: str) -> bool:
         node = self.nodes[name]
-        return node.running and not node.primary and node.upstream == upstream
+        beyond = node.lsn > dict(self.nodes[upstream].history).get(node.timeline, node.lsn)
+        return node.running and not node.primary and node.upstream == upstream and not beyond
 
     def _hears(self, name: str) -> bool:
         upstream = self.nodes.get(self.nodes[name].upstream or "")
@@ -99,6 +101,7 @@ class ToyCluster:
             fence=toy.epoch[1],
             left=toy.left,
             timeline_on_disk=max(toy.on_disk, toy.timeline),
+            history=toy.history,
         )
 
     def fence(self, node: str, by: Authority, *, timeout_s: float = 5.0) -> None:
@@ -133,6 +136,7 @@ class ToyCluster:
         toy.promotion_begun = by.epoch
         toy.sync_setting = sync_setting
         if not toy.primary:
+            toy.history = (*toy.history, (toy.timeline, toy.lsn))
             toy.primary, toy.upstream, toy.timeline = True, None, toy.timeline + 1
             toy.log.append("promoted")
         return toy.timeline
@@ -185,7 +189,7 @@ class ToyCluster:
         toy = self._command(node, by, "rejoin")
         source = self.nodes[upstream]
         toy.running, toy.primary, toy.upstream, toy.promotion_begun = True, False, upstream, None
-        toy.timeline, toy.lsn = source.timeline, source.lsn
+        toy.timeline, toy.lsn, toy.history = source.timeline, source.lsn, source.history
         return {"method": "rewind", "kept": ""}
 
     def _agent(self, node: str) -> ToyNode:

@@ -154,6 +154,24 @@ def test_a_start_that_fails_is_told_once_and_tried_again():
     assert "started again" in world.story()[-1]
 
 
+def test_two_observers_that_both_give_the_order_tell_it_once():
+    """The agent finds it started at the second order, and says no: it is as it was told to be."""
+    world = Crashed()
+    world.rounds(4)
+    first, second = world.in_place(), world.in_place()
+    begin = world.agents.start_primary
+
+    def while_another_looks(*args, **more):
+        world.agents.start_primary = begin
+        second.look()
+        begin(*args, **more)
+
+    world.agents.start_primary = while_another_looks
+    first.look()
+
+    assert len([text for text in world.story() if "was started again in place" in text]) == 1
+
+
 # --- what the agents are told ---
 
 

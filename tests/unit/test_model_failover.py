@@ -76,6 +76,22 @@ def test_branches_are_ordered_by_their_history(answers, unfinished, chosen, left
         assert (best.node, survivors(best, order, unfinished)) == (chosen, left)
 
 
+@pytest.mark.parametrize(
+    ("lsn", "left_at", "left"),
+    [
+        (70, [(1, 70)], ["pg3"]),
+        # Its primary lived, and sent it more than the candidate had; to nobody else, so nothing of it counts.
+        (71, [(1, 70)], []),
+        (71, [(1, 40), (2, 70)], []),
+        (71, [], ["pg3"]),
+    ],
+)
+def test_who_has_more_than_the_fork_is_rejoined(lsn, left_at, left):
+    answers = [node("pg2", 2, 90, begun=2), node("pg3", 1, lsn)]
+
+    assert survivors(answers[0], answers, [C1], left_at) == left
+
+
 def test_what_an_older_version_recorded_is_ordered_by_number():
     old = Unfinished(epoch=2, candidate="pg2", sync_set=sync_set_of(["pg3"]))
     answers = [node("pg2", 2, 90, begun=2), node("pg3", 1, 50)]

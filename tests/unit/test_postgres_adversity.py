@@ -45,9 +45,9 @@ def context(world, *, fence=1, outputs=None, captured=None, incident=None):
     )
 
 
-def half_promoted():
+def half_promoted(service=None):
     """pg2 was promoted, and took rows; nobody recorded it, and its agent is back."""
-    world = World()
+    world = World(service)
     world.kill("pg1", agent=True)
     promote = world.toy.promote
 

@@ -11,6 +11,8 @@ from ha_tasks.model.failover import Word
 from ha_tasks.model.incident import IncidentKind, IncidentState
 from ha_tasks.model.resumption import Answer, Way, awaited, way_on
 from ha_tasks.model.run import RunState
+from ha_tasks.workflows.resuming import asked
+from tests.unit.builders import database
 from tests.unit.test_postgres_adversity import half_promoted
 from tests.unit.test_postgres_failover import World, failed_over, reconciler
 
@@ -221,6 +223,39 @@ def test_a_node_that_is_in_no_set_is_not_simply_pointed_to_the_primary():
 
     assert "follow" not in " ".join(pg1.log)
     assert world.cluster.state is ClusterState.STEADY
+
+
+def test_who_has_more_than_the_fork_is_not_waited_for_as_a_survivor():
+    """pg3 was silent when pg2 was chosen, and pg1, whose commits nobody else acknowledged, fed it further."""
+    three = database()
+    fourth = replace(three.instances[2], name="pg4", host="pg4")
+    world = half_promoted(replace(three, instances=(*three.instances, fourth)))
+    pg3 = world.toy.nodes["pg3"]
+    pg3.upstream, pg3.timeline, pg3.lsn = "pg1", 1, 5000
+    world.toy.nodes["pg4"] = replace(pg3, name="pg4", lsn=1000)
+    sets = [sync_set_of(["pg2", "pg3", "pg4"])]
+    world.store.clusters.advance("db", world.cluster.epoch, world.clock.now(), new_epoch=False, sets=sets)
+
+    run = world.recover()
+
+    assert run.state is RunState.SUCCEEDED, run.error
+    assert run.outputs["choose_candidate"] | {"at": ""} == {
+        "candidate": "pg2",
+        "survivors": ["pg4"],
+        "at": "",
+    }
+    assert world.toy.nodes["pg3"].upstream is None
+
+
+def test_where_nobody_else_could_acknowledge_it_waits_instead_of_being_begun_over_and_over():
+    world = half_promoted()
+    pg3 = world.toy.nodes["pg3"]
+    pg3.upstream, pg3.timeline = "pg1", 1
+
+    pg3.lsn = 1000
+    assert way_on(world.cluster, asked(world.tools, ["pg2", "pg3"])) is Way.FORWARD
+    pg3.lsn = 5000
+    assert way_on(world.cluster, asked(world.tools, ["pg2", "pg3"])) is Way.WAIT
 
 
 # --- the rule ---

@@ -164,12 +164,16 @@ def choose(tools: PostgresTools, ctx: StepContext) -> Difference:
     """Who would be promoted, if every standby that answers now could be revoked."""
     cluster = _cluster(tools, ctx)
     members = _standbys(cluster)
-    ahead = _as_revoked(_asked(tools, members))
+    found = _asked(tools, members)
+    ahead = _as_revoked(found)
     best = choose_candidate(ahead, cluster.unfinished, ranks=ranks(ctx.service, cluster.primary))
     if best is None:
         text = f"the furthest of {', '.join(members) or 'nobody'}"
         return Difference(text=text, doubt="it would refuse: none of them answers now")
-    followers = [n for n in survivors(best, ahead, cluster.unfinished) if n not in ctx.service.asynchronous]
+    status = found[best.node]
+    left_at = () if status is None else status.history or ()
+    able = survivors(best, ahead, cluster.unfinished, left_at)
+    followers = [n for n in able if n not in ctx.service.asynchronous]
     left = followers or _spares(tools, ctx, cluster, best)
     if not left and not may_stand_alone(ctx):
         return Difference(

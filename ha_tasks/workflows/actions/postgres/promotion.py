@@ -15,7 +15,7 @@ from ha_tasks.model.cluster import (
     format_lsn,
     sync_set_of,
 )
-from ha_tasks.model.failover import choose_candidate, survivors
+from ha_tasks.model.failover import History, choose_candidate, survivors
 from ha_tasks.model.plain import Json
 from ha_tasks.model.precedence import ranks
 from ha_tasks.ports.action import StepContext
@@ -42,7 +42,8 @@ class ChooseCandidate(PostgresAction):
         if chosen is None:
             raise NotSafe("no standby could be revoked")
         # Who is asynchronous follows later, by a rejoin: another region must not hold up a failover.
-        followers = set(survivors(chosen, revoked, cluster.unfinished)) - ctx.service.asynchronous
+        left_at = self._left_at(cluster, chosen)
+        followers = set(survivors(chosen, revoked, cluster.unfinished, left_at)) - ctx.service.asynchronous
         its_set = sync_set_of(followers or revoked_spares(self._tools, ctx, cluster, chosen))
         if not its_set.members and not may_stand_alone(ctx):
             raise NotSafe(_alone(ctx, cluster, chosen.node))
@@ -79,6 +80,12 @@ class ChooseCandidate(PostgresAction):
             unfinished=left,
             under=ctx.warrant,
         )
+
+    def _left_at(self, cluster: Cluster, chosen: Revoked) -> History:
+        """Asked only where there are branches: without one nobody has more than the furthest."""
+        if not cluster.unfinished:
+            return ()
+        return self._tools.agents.status(chosen.node, timeout_s=2.0).history or ()
 
     @staticmethod
     def _output(entry: Unfinished) -> Json:
