@@ -11,7 +11,7 @@ import click
 from ha_tasks.cli.lines import GOOD, HEAD, WARN, Line, columns, moment
 from ha_tasks.cli.numbers import NUMBER
 from ha_tasks.cli.session import Session, pass_session, person, with_home, with_json
-from ha_tasks.cli.switch import scope_of
+from ha_tasks.cli.switch import beyond, beyond_lines, scope_of
 from ha_tasks.errors import UsageError
 from ha_tasks.model import maintenance as model
 from ha_tasks.model.maintenance import Weekly, Window
@@ -68,7 +68,8 @@ def add(
         rule=by_rule,
     )
     window = system.store.maintenance.add(new, now)
-    session.result({"at": now.isoformat(), "windows": [described(window, now)]}, lines)
+    content = {"at": now.isoformat(), "windows": [described(window, now)]}
+    session.result({**content, "not_held": beyond(system.platform, [shown(window.scope)])}, lines)
 
 
 @command.command("list")
@@ -80,7 +81,8 @@ def list_windows(session: Session) -> None:
     system = session.system()
     now = system.clock.now()
     windows = [described(window, now) for window in system.store.maintenance.standing(now)]
-    session.result({"at": now.isoformat(), "windows": windows}, lines)
+    said = beyond(system.platform, [w["scope"] for w in windows])
+    session.result({"at": now.isoformat(), "windows": windows, "not_held": said}, lines)
 
 
 @command.command("end")
@@ -165,6 +167,7 @@ def lines(content: Json) -> Iterator[Line]:
             for w in content["windows"]
         ],
     )
+    yield from beyond_lines(content)
 
 
 def open_lines(windows: Sequence[Json], now: str) -> Iterator[Line]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 import click
@@ -11,6 +11,7 @@ from ha_tasks.cli.lines import BAD, GOOD, WARN, Line, moment, since
 from ha_tasks.cli.session import Records, Session, pass_session, person, with_home, with_json
 from ha_tasks.errors import UsageError
 from ha_tasks.model.fault import closest
+from ha_tasks.model.led_by_others import not_held
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform
 from ha_tasks.model.switch import EVERYTHING, EVERYTHING_WORD, OBSERVE, STOP
@@ -40,7 +41,16 @@ def command(session: Session, to: str | None, scope: str | None, reason: str) ->
         about = scope_of(system.platform, scope)
         for name in SWITCHES if to == "on" else (MODES[to],):
             system.store.limits.set_switch(name, to != "on", person(), reason, now, scope=about)
-    session.result(standing(system.store, now), lines)
+    content = standing(system.store, now)
+    scopes = [switch["scope"] for switch in content["engaged"]]
+    session.result({**content, "not_held": beyond(system.platform, scopes)}, lines)
+
+
+def beyond(platform: Platform, scopes: Iterable[str]) -> list[str]:
+    """What is said of services within these scopes (as they are shown) that others lead."""
+    words = set(scopes)
+    services = platform.services.values()
+    return list(not_held(s for s in services if EVERYTHING_WORD in words or s.name in words))
 
 
 def scope_of(platform: Platform, word: str | None) -> str:
@@ -84,6 +94,13 @@ def lines(content: Json) -> Iterator[Line]:
         yield [("automation is on", GOOD), ": what fails is recovered"]
     for switch in content["engaged"]:
         yield switch_line(switch, content["at"])
+    yield from beyond_lines(content)
+
+
+def beyond_lines(content: Json) -> Iterator[Line]:
+    """Whom it does not hold."""
+    for said in content.get("not_held", ()):
+        yield [("not held: ", WARN), said]
 
 
 def switch_line(switch: Json, now: str) -> Line:

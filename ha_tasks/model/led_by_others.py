@@ -41,6 +41,19 @@ def refusal(service: Service) -> str:
     )
 
 
+def not_held(services: Iterable[Service]) -> tuple[str, ...]:
+    """Of which of these a switch or a maintenance window holds nobody: who leads them goes on as before."""
+    return tuple(
+        f"{s.name} is led by Patroni, which is not held by this: it fails {s.name} over all the same; "
+        "for that: patronictl pause"
+        if s.managed_by is ManagedBy.PATRONI
+        else f"{s.name} is led by others (managed_by = external), who are not held by this; "
+        "hold them where it is run"
+        for s in services
+        if not is_ours(s)
+    )
+
+
 def is_ours(service: Service) -> bool:
     """True when ha_tasks, and nobody else, recovers it."""
     return not refusal(service)

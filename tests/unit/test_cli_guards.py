@@ -282,3 +282,29 @@ def test_a_child_leads_to_its_parent(store: FakeStore):
     assert advice(incident, None, "") == (
         "wait: what it depends on is recovered first; see: ha-tasks incidents 3"
     )
+
+
+@pytest.mark.parametrize(
+    ("managed_by", "said"),
+    [
+        ("patroni", "db is led by Patroni, which is not held by this: it fails db over all the same"),
+        ("external", "db is led by others (managed_by = external), who are not held by this"),
+    ],
+)
+def test_switches_and_windows_say_whom_they_do_not_hold(home, capsys, managed_by, said):
+    path = home / "ha-tasks.toml"
+    before, table, after = path.read_text().partition("[services.db]")
+    text = before + table + after.replace('managed_by = "ha_tasks"', f'managed_by = "{managed_by}"', 1)
+    if managed_by == "patroni":
+        text += '\n[services.db.patroni]\napi = ["http://127.0.0.2:8008"]\n'
+    path.write_text(text)
+
+    for command in (["switch", "off", "db"], ["maintenance", "add", "everything", "--for", "1h"]):
+        assert run(command) == 0
+        assert said in capsys.readouterr().out
+    assert run(["switch", "on"]) == 0
+    assert run(["switch", "on", "db"]) == 0
+    assert said not in capsys.readouterr().out.splitlines()[-1]
+
+    assert run(["switch", "off", "web"]) == 0
+    assert said not in capsys.readouterr().out

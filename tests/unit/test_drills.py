@@ -7,12 +7,15 @@ from datetime import timedelta
 
 import pytest
 
+from ha_tasks.errors import Refused
 from ha_tasks.model.cluster import Cluster, ClusterState, sync_set_of
 from ha_tasks.model.drill import DrillVerdict
 from ha_tasks.model.incident import IncidentKind
 from ha_tasks.model.load import Ack, LoadReport
+from ha_tasks.model.platform import ManagedBy, ServiceKind
 from ha_tasks.model.scenario import Deed
 from ha_tasks.workflows.drills import DRILL_SWITCH, Drills, DrillTools
+from ha_tasks.workflows.drills.site import service_of
 from tests.fakes.clock import FakeClock
 from tests.fakes.faults import FakeApplications, FakeFaults, FakeLoad, FakeLoads
 from tests.fakes.repositories import FakeStore
@@ -185,3 +188,22 @@ def test_what_is_missing_after_the_fault_is_left_behind(place):
 
     assert report.verdict is DrillVerdict.FAIL
     assert report.left == ("pg2 does not answer",)
+
+
+@pytest.mark.parametrize("by", [ManagedBy.PATRONI, ManagedBy.EXTERNAL])
+def test_what_others_lead_is_not_rehearsed_on_and_nothing_is_touched(by):
+    """Its servers would be killed, and somebody else would mend them."""
+    place = Place()
+    place.platform.services["db"] = replace(place.platform.services["db"], managed_by=by)
+
+    with pytest.raises(Refused, match=r"db is led by .* never acted on"):
+        place.drill("crash-primary")
+
+    assert place.faults.injected == []
+    assert place.store.limits.switches() == ()
+
+
+def test_of_two_databases_the_one_that_is_ours_is_rehearsed_on():
+    led = replace(database(), name="old", managed_by=ManagedBy.EXTERNAL)
+
+    assert service_of(platform(led, database()), ServiceKind.POSTGRES).name == "db"

@@ -55,11 +55,14 @@ class Drills:
         self._tell = tell
 
     def run(self, name: str) -> DrillReport:
-        """UsageError for an unknown scenario. Whatever happens, every fault is healed again."""
+        """UsageError for an unknown scenario; Refused where others lead what it is about, for then it is
+        they who would be rehearsed. Whatever happens, every fault is healed again.
+        """
         scenario = SCENARIOS.get(name)
         if scenario is None:
             raise UsageError(f"no drill {name!r}; there are: {', '.join(SCENARIOS)}")
         tools, now = self._tools, self._tools.clock.now
+        service_of(tools.platform, scenario.kind)
         tools.faults.release()
         tools.limits.set_switch(DRILL_SWITCH, True, tools.actor, f"drill {name}", now())
         try:

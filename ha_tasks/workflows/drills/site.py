@@ -8,6 +8,7 @@ from datetime import timedelta
 from ha_tasks.errors import UsageError
 from ha_tasks.model.cluster import Cluster, ClusterState
 from ha_tasks.model.incident import IncidentState, failures
+from ha_tasks.model.led_by_others import is_ours, must_be_ours
 from ha_tasks.model.membership import redundant
 from ha_tasks.model.platform import Platform, Role, Service, ServiceKind
 from ha_tasks.model.scenario import Fault, Victim
@@ -100,11 +101,13 @@ class Site:
 
 
 def service_of(platform: Platform, kind: ServiceKind) -> Service:
-    """The first of its kind. UsageError when the inventory has none."""
-    for service in platform.services.values():
-        if service.kind is kind:
-            return service
-    raise UsageError(f"the inventory has no service of kind {kind} to rehearse on")
+    """The first of its kind that is ours. UsageError without any; Refused when others lead them all."""
+    known = [service for service in platform.services.values() if service.kind is kind]
+    if not known:
+        raise UsageError(f"the inventory has no service of kind {kind} to rehearse on")
+    chosen = next(filter(is_ours, known), known[0])
+    must_be_ours(chosen)
+    return chosen
 
 
 def targets_of(fault: Fault, victims: Mapping[Victim, tuple[str, ...]]) -> tuple[str, ...]:
