@@ -61,12 +61,11 @@ def is_edited(tools: PostgresTools, service: Service, cluster: Cluster) -> bool:
     return setting != cluster.sets[0].setting()
 
 
-def put_back(tools: PostgresTools, service: Service, cluster: Cluster, journal: Journal) -> Cluster:
-    """Sets what is recorded; answers the cluster as it is recorded then.
+def put_back(tools: PostgresTools, service: Service, cluster: Cluster, journal: Journal) -> None:
+    """Sets what is recorded. Fenced by the epoch: StaleEpoch once somebody has moved the cluster on.
 
-    Fenced by the epoch: StaleEpoch once somebody has moved the cluster on. That it was begun is recorded
-    before, and taken back when every WAL sender that may have read the edited set was ended, so whoever
-    takes it over ends them too. Idempotent. Raises ServiceUnreachable.
+    That it was begun is recorded before, and taken back when every WAL sender that may have read the edited
+    set was ended, so whoever takes it over ends them too. Idempotent. Raises ServiceUnreachable.
 
     A set that was edited by hand is never made the truth: who could acknowledge in that time is nobody's
     promise.
@@ -75,7 +74,7 @@ def put_back(tools: PostgresTools, service: Service, cluster: Cluster, journal: 
     if not is_being_put_back(cluster.sets):
         cluster = _recorded(tools, cluster, being_put_back(cluster.sets))
     apply_set(tools, service, cluster, wanted, journal.next_fence(tools.clock.now()))
-    return _recorded(tools, cluster, (wanted,))
+    _recorded(tools, cluster, (wanted,))
 
 
 def _recorded(tools: PostgresTools, cluster: Cluster, sets: tuple[SyncSet, ...]) -> Cluster:
