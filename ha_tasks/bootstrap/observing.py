@@ -9,6 +9,7 @@ from ha_tasks.bootstrap.standby import standby_of
 from ha_tasks.workflows.cluster_moves import PostgresTools
 from ha_tasks.workflows.exit_watch import ExitWatch
 from ha_tasks.workflows.in_place import InPlace
+from ha_tasks.workflows.left_inventory import LeftInventory
 from ha_tasks.workflows.observation import Observer
 from ha_tasks.workflows.reconcile import Reconciler
 from ha_tasks.workflows.standings import Standings
@@ -60,5 +61,12 @@ def observer_of(system: System, tools: PostgresTools) -> Observer:
         tell=standings.tell,
         in_place=in_place.look,
         led=system.led.watch.look,
+        left=LeftInventory(
+            platform=system.platform,
+            incidents=system.store.incidents,
+            clock=system.clock,
+            actor=system.actor,
+            held=held,
+        ).look,
         exits=ExitWatch(platform=system.platform, agents=system.agents),
     )

@@ -25,7 +25,7 @@ LATE_S = 1.0
 EVERY_S = 1.0
 """How often things are kept as recorded, and a heartbeat row is written."""
 WATCH_EVERY_S = 2.0
-"""How often the agents are asked whether they remember more than the store."""
+"""How often the agents are asked whether they remember more than the store, and the like."""
 STANDBY_EVERY_S = 0.5
 """How often the broker is asked whether it is there."""
 ASK_AGAIN_S = 0.5
@@ -51,12 +51,14 @@ class Observer:
         tell: Callable[[], object] = lambda: None,
         in_place: Callable[[], object] = lambda: None,
         led: Callable[[], object] = lambda: None,
+        left: Callable[[], object] = lambda: None,
         exits: ExitWatch | None = None,
     ) -> None:
         """``watch`` looks whether the store is to be trusted, every WATCH_EVERY_S; ``witness`` writes the
         head of the audit chain down, every EVERY_S; ``standby`` sees to runs while the broker is away,
         every STANDBY_EVERY_S; ``tell`` tells the agents what the store says, ``in_place`` starts crashed
-        primaries again whose failover is refused, ``led`` judges clusters that others lead: every EVERY_S.
+        primaries again whose failover is refused, ``led`` judges clusters that others lead: every EVERY_S;
+        ``left`` ends incidents of what has left the inventory, every WATCH_EVERY_S.
         """
         self._services = list(platform.services.values())
         self._every_s = min((s.check.interval_s for s in self._services), default=0.5)
@@ -70,6 +72,7 @@ class Observer:
             ("standings", EVERY_S, tell),
             ("in-place", EVERY_S, in_place),
             ("led-by-others", EVERY_S, led),
+            ("left-inventory", WATCH_EVERY_S, left),
         )
         self._exits = exits
         self._hint = threading.Event()
