@@ -11,6 +11,7 @@ TEST_FLAGS ?=
 SOAK_FLAGS ?= --minutes 20
 CALM_FLAGS ?= --minutes 30
 BENCH_FLAGS ?= --rounds 5 --out failover.jsonl
+DETECTOR_FLAGS ?=
 SOURCES := .
 
 .PHONY: help
@@ -57,6 +58,11 @@ bench-failover: ## ours and Patroni under the same faults; BENCH_FLAGS="--rounds
 	@scripts/venv dev
 	@scripts/patroni
 	.venv/bin/python -m tests.benchmarks.failover $(BENCH_FLAGS)
+
+.PHONY: bench-detector
+bench-detector: ## failure detectors side by side on simulated probes; DETECTOR_FLAGS="--episodes 3600"
+	@scripts/venv dev
+	.venv/bin/python -m tests.benchmarks.detector $(DETECTOR_FLAGS)
 
 .PHONY: lint
 lint: ## ruff and the import rule

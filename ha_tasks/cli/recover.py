@@ -235,14 +235,13 @@ def judged(system: System, service: Service) -> tuple[Verdict, ...]:
     while True:
         system.detection.look([service])
         verdicts = system.detection.judge([service])
-        if not _doubts(verdicts) or system.clock.monotonic() >= ends:
+        if not any(v.is_unsettled for v in verdicts) or system.clock.monotonic() >= ends:
             return verdicts
         system.clock.pause(LOOK_EVERY_S)
 
 
 def _doubts(verdicts: tuple[Verdict, ...]) -> list[str]:
-    doubtful = (VerdictState.SUSPECT, VerdictState.BLIND)
-    return [f"{v.target.instance}: {v.evidence}" for v in verdicts if v.state in doubtful]
+    return [f"{v.target.instance}: {v.evidence}" for v in verdicts if v.is_doubtful]
 
 
 def _nothing_started(

@@ -21,6 +21,14 @@ class CheckTable(Table):
     )
     interval_s: Seconds = Field(default=0.5, description="Seconds from probe to probe.")
     timeout_s: Seconds = Field(default=0.5, description="Seconds after which a probe counts as failed.")
+    restart_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=60,
+        allow_inf_nan=False,
+        description="Seconds that a mere restart may take: refused connections are no failure before "
+        "(not of kind postgres). 0: two in a row are.",
+    )
 
 
 class RoutingTable(Table):

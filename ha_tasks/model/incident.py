@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ha_tasks.model.plain import Facts
+from ha_tasks.model.probe import Target
 
 
 class IncidentKind(StrEnum):
@@ -98,6 +99,11 @@ class Incident:
     """The incident that is recovered first, because this one depends on it."""
     holds_key: bool = True
     evidence: Facts = field(default_factory=dict)
+
+    @property
+    def target(self) -> Target:
+        """What it is about."""
+        return Target(service=self.service, instance=self.instance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,8 @@ class Check:
     expect_status: int = 200
     interval_s: float = 0.5
     timeout_s: float = 0.5
+    restart_s: float = 0.0
+    """What a mere restart may take: refused connections are no failure before. 0: two in a row are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -12,12 +12,18 @@ from ha_tasks.model.probe import Target
 
 
 class VerdictState(StrEnum):
-    """BLIND is too few fresh vantages: an alert, never a reason to act."""
+    """From well to ill; BLIND is too few fresh vantages: an alert, never a reason to act.
+
+    SUSPECT: some probes fail. SLOW: it answers, far later than it used to. FLAPPING: it answers again, not
+    for long enough to be trusted; no new failure, and no end of the one that stands. FAILED alone is a
+    reason to act.
+    """
 
     HEALTHY = "healthy"
     SUSPECT = "suspect"
-    FAILED = "failed"
+    SLOW = "slow"
     FLAPPING = "flapping"
+    FAILED = "failed"
     BLIND = "blind"
 
 
@@ -36,8 +42,42 @@ class Verdict:
     """Health from 0 (down) to 1 (healthy); None when unknown."""
     remedy: Remedy = Remedy.NONE
     """What the evidence about a PostgreSQL primary calls for; CHANGE_SET with SUSPECT: it serves reads."""
+    latency_s: float | None = None
+    """How fast it answers lately, at the quorum of vantages; None: nobody can tell."""
     judged_at: datetime | None = None
     """When the outcomes were read; what came later it does not know."""
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Another look may settle it."""
+        return self.state in (VerdictState.SUSPECT, VerdictState.FLAPPING, VerdictState.BLIND)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Neither well nor failed."""
+        return self.is_unsettled or self.state is VerdictState.SLOW
+
+    @property
+    def is_alarm(self) -> bool:
+        """FAILED, or not yet trusted again: one alarm, however often the target comes back in between."""
+        return self.state in (VerdictState.FAILED, VerdictState.FLAPPING)
+
+
+def answering(verdict: Verdict) -> Verdict:
+    """One that is FLAPPING and has nothing to be held for: it answers; SUSPECT if not every time lately."""
+    if verdict.state is not VerdictState.FLAPPING:
+        return verdict
+    if verdict.failing_since is not None:
+        return replace(verdict, state=VerdictState.SUSPECT)
+    return replace(verdict, state=VerdictState.HEALTHY, evidence="answers")
+
+
+def too_few(target: Target, fresh: Collection[str], least: int) -> Verdict | None:
+    """BLIND, if fewer vantages have looked lately than a verdict needs."""
+    if len(fresh) >= least:
+        return None
+    text = f"{len(fresh)} of {least} vantages have looked lately"
+    return Verdict(target=target, state=VerdictState.BLIND, evidence=text, vantages=tuple(fresh))
 
 
 def left_out(verdict: Verdict, now: datetime) -> Verdict:

@@ -1,43 +1,44 @@
 """FailureDetector: outcomes of probes from several vantages -> a verdict per target.
 
-Pure: it is given outcomes and the time, and says what they mean. Outcomes carry their own
-timestamps; a vantage that has said nothing lately does not count, and too few vantages are BLIND:
-silence of the observers is never taken for the death of what they observe.
+Pure: it is given outcomes and the time, and says what they mean; it keeps nothing between two calls, so
+any number of observers, and a replay of what they recorded, come to the same. Outcomes carry their own
+timestamps; a vantage that has said nothing lately does not count, and too few vantages are BLIND: silence
+of the observers is never taken for the death of what they observe.
+
+The rules for a service's instances are model/symptoms.py, those for the nodes of a PostgreSQL cluster
+cluster_detector.py. To score it in a simulation, give ``judge`` what is known at a moment, and the moment::
+
+    detector = FailureDetector(DetectorSettings(min_vantages=2))
+    verdict = detector.judge(target, outcomes, now, Check(interval_s=1.0, timeout_s=0.5))
+    verdict.is_alarm    # FAILED, or FLAPPING: the same alarm still stands
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import pairwise, takewhile
 
-from ha_tasks.model.evidence import Remedy, judge_primary
-from ha_tasks.model.platform import Service, ServiceKind
-from ha_tasks.model.probe import OutcomeKind, ProbeOutcome, Target
-from ha_tasks.model.verdict import Verdict, VerdictState
+from ha_tasks.model import symptoms
+from ha_tasks.model.platform import Check, Service, ServiceKind
+from ha_tasks.model.probe import ProbeOutcome, Target
+from ha_tasks.model.symptoms import Symptoms, Tuning
+from ha_tasks.model.verdict import Verdict, VerdictState, too_few
+from ha_tasks.recovery.cluster_detector import ClusterDetector
 
-WINDOW = 10
-FAILED_OF_WINDOW = 3
-"""3 of the last 10 probes at the quorum of vantages: 99.8 % right in simulation, one incident in a
-crash loop; 3 in a row at any vantage is right in 94.5 % and false in 7 % of healthy episodes."""
-REFUSED_IN_A_ROW = 2
-"""A refused connection is an answer: nobody listens there. Two in a row leave time for a restart."""
 AHEAD = timedelta(seconds=1)
 """How far the clocks of two observers may differ. What is stamped later than that comes from a clock that
 is wrong, or was wrong: it would stand as the newest word until the time it names."""
-MISSED = timedelta(seconds=1)
-"""A vantage that missed its own schedule by more was busy or paused: what it saw before is discarded,
-whoever judges."""
-NOT_FOLLOWING_FOR = timedelta(seconds=4)
+SLOW_ALONE = 0.5
+"""Share of the timeout from which an instance that is slow alone has failed: its health falls from there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorSettings:
-    """``fresh_s``: a vantage whose latest probe is older does not count."""
+    """``min_vantages``: fewer fresh vantages are BLIND, and fewer never condemn a target."""
 
     min_vantages: int = 2
-    fresh_s: float = 2.5
+    tuning: Tuning = symptoms.TUNING
 
 
 class FailureDetector:
@@ -45,6 +46,26 @@ class FailureDetector:
 
     def __init__(self, settings: DetectorSettings) -> None:
         self._settings = settings
+        self._clusters = ClusterDetector(settings.min_vantages)
+
+    def judge(
+        self,
+        target: Target,
+        outcomes: Sequence[ProbeOutcome],
+        now: datetime,
+        check: Check,
+        *,
+        usual_s: float | None = None,
+    ) -> Verdict:
+        """One target of any kind, by its own outcomes that are known at ``now``: in any order, any of them
+        twice, from ``symptoms.window_s(check)`` ago or longer.
+
+        ``check`` says how often it is probed, and when a probe gives up. ``usual_s`` is its usual latency;
+        None: the older of the outcomes say it.
+        """
+        ahead = _ahead(outcomes, now)
+        seen = symptoms.by_vantage(outcomes, check, now, AHEAD)
+        return _with_clocks(self._target(target, seen, check, usual_s), ahead)
 
     def analyze_system_state(
         self,
@@ -53,137 +74,82 @@ class FailureDetector:
         now: datetime,
         *,
         primary: str | None = None,
+        usual_s: Mapping[Target, float] | None = None,
     ) -> tuple[Verdict, ...]:
-        """One verdict per instance. ``primary`` is the recorded primary of a PostgreSQL service."""
-        seen = self._by_instance(service, outcomes, now)
-        ahead = sorted({o.vantage for o in outcomes if o.sent_at > now + AHEAD})
-        return tuple(_with_clocks(v, ahead) for v in self._judged(service, primary, seen))
+        """One verdict per instance, as ``judge`` gives it.
 
-    def _judged(
-        self,
-        service: Service,
-        primary: str | None,
-        seen: Mapping[str, Mapping[str, Sequence[ProbeOutcome]]],
-    ) -> list[Verdict]:
-        if service.kind is ServiceKind.POSTGRES and primary is not None:
-            return [
-                self._primary(service, primary, seen)
-                if instance.name == primary
-                else self._standby(service, instance.name, primary, seen)
-                for instance in service.instances
-            ]
-        return [self._instance(service, i.name, seen[i.name]) for i in service.instances]
-
-    def _by_instance(
-        self, service: Service, outcomes: Sequence[ProbeOutcome], now: datetime
-    ) -> dict[str, dict[str, list[ProbeOutcome]]]:
-        """Outcomes by instance and fresh vantage, oldest first."""
-        fresh_after = now - timedelta(seconds=self._settings.fresh_s)
-        grouped: dict[str, dict[str, list[ProbeOutcome]]] = {i.name: {} for i in service.instances}
-        for outcome in sorted(outcomes, key=lambda o: o.sent_at):
-            if outcome.target.instance in grouped and outcome.sent_at <= now + AHEAD:
-                grouped[outcome.target.instance].setdefault(outcome.vantage, []).append(outcome)
-        gap = timedelta(seconds=service.check.interval_s + service.check.timeout_s) + MISSED
-        return {
-            name: {v: _since_gap(o, gap) for v, o in by_vantage.items() if o[-1].sent_at >= fresh_after}
-            for name, by_vantage in grouped.items()
+        ``primary`` is the recorded primary of a PostgreSQL service, ``usual_s`` the usual latency of
+        targets. An instance that is slow alone has failed; when others are slow as well it is the load, or
+        something behind them, and to take it out would make that worse.
+        """
+        ahead = _ahead(outcomes, now)
+        seen = {
+            i.name: symptoms.by_vantage(
+                [o for o in outcomes if o.target.instance == i.name], service.check, now, AHEAD
+            )
+            for i in service.instances
         }
+        if service.kind is ServiceKind.POSTGRES:
+            verdicts = self._clusters.judge(service, primary, seen)
+        else:
+            targets = [Target(service=service.name, instance=i.name) for i in service.instances]
+            usual = usual_s or {}
+            verdicts = _slow_alone(
+                [self._target(t, seen[t.instance], service.check, usual.get(t)) for t in targets],
+                service.check,
+            )
+        return tuple(_with_clocks(v, ahead) for v in verdicts)
 
-    def _quorum(self, fresh: int) -> int:
-        """How many vantages must agree: a majority of the fresh ones, and never fewer than the minimum."""
-        return max(self._settings.min_vantages, fresh // 2 + 1)
-
-    def _blind(self, target: Target, fresh: Mapping[str, object]) -> Verdict | None:
-        need = self._settings.min_vantages
-        if len(fresh) >= need:
-            return None
-        text = f"{len(fresh)} of {need} vantages have looked lately"
-        return Verdict(target=target, state=VerdictState.BLIND, evidence=text, vantages=tuple(fresh))
-
-    def _instance(
-        self, service: Service, name: str, by_vantage: Mapping[str, Sequence[ProbeOutcome]]
+    def _target(
+        self,
+        target: Target,
+        seen: Mapping[str, Sequence[ProbeOutcome]],
+        check: Check,
+        usual_s: float | None,
     ) -> Verdict:
-        target = Target(service=service.name, instance=name)
-        blind = self._blind(target, by_vantage)
+        least = self._settings.min_vantages
+        blind = too_few(target, seen, least)
         if blind is not None:
             return blind
-        failing = {v: why for v, outcomes in by_vantage.items() if (why := _failing(outcomes))}
-        if len(failing) >= self._quorum(len(by_vantage)):
-            text = f"{next(iter(failing.values()))} at {len(failing)} of {len(by_vantage)} vantages"
-            return _verdict(target, VerdictState.FAILED, text, by_vantage)
-        if any(not outcomes[-1].ok for outcomes in by_vantage.values()):
-            return _verdict(target, VerdictState.SUSPECT, "some probes fail", by_vantage)
-        return _verdict(target, VerdictState.HEALTHY, "answers", by_vantage)
-
-    def _primary(
-        self, service: Service, name: str, seen: Mapping[str, Mapping[str, Sequence[ProbeOutcome]]]
-    ) -> Verdict:
-        target = Target(service=service.name, instance=name)
-        blind = self._blind(target, seen[name])
-        if blind is not None:
-            return blind
-        standbys = [o[-1] for n, by in seen.items() if n != name for o in by.values()]
-        evidence = judge_primary(seen[name], standbys, self._quorum(len(seen[name])))
-        remedy = evidence.kind.remedy
-        state = VerdictState.HEALTHY
-        if remedy is Remedy.FAILOVER:
-            state = VerdictState.FAILED
-        elif evidence.since is not None or any(not o[-1].ok for o in seen[name].values()):
-            state = VerdictState.SUSPECT
-        text = evidence.text if remedy is Remedy.NONE else f"{evidence.kind}: {evidence.text}"
+        found = symptoms.read(seen, check, least, self._settings.tuning, usual_s)
+        state = _state(found)
+        slow = f"{found.evidence}: {_times(found)}" if state is VerdictState.SLOW else found.evidence
         return Verdict(
             target=target,
             state=state,
-            evidence=text,
-            vantages=tuple(seen[name]),
-            failing_since=evidence.since,
-            remedy=remedy,
+            evidence=slow,
+            vantages=tuple(seen),
+            failing_since=found.since,
+            latency_s=found.latency_s,
         )
 
-    def _standby(
-        self,
-        service: Service,
-        name: str,
-        primary: str,
-        seen: Mapping[str, Mapping[str, Sequence[ProbeOutcome]]],
-    ) -> Verdict:
-        """A standby that runs must also follow; while the primary is away, it cannot.
 
-        One that answers us with an error, as the primary does, is no reason to touch it: what both refuse
-        is us (a password that was changed), and nothing could be mended without the primary's word. So its
-        errors count from the moment at which the primary had its last one.
-        """
-        verdict = self._instance(service, name, seen[name])
-        if verdict.state is VerdictState.FAILED:
-            alone = _errors_after(seen[name], _last_error(seen[primary]))
-            if self._instance(service, name, alone).state is not VerdictState.FAILED:
-                text = f"answers as the primary does: {_refusal(seen[name])}"
-                return replace(verdict, state=VerdictState.SUSPECT, evidence=text)
-        if verdict.state is not VerdictState.HEALTHY:
-            return verdict
-        for judge, after, text in (
-            (_writable, None, "is not in recovery"),
-            (_deaf, _last_failure(seen[primary]), "does not follow"),
-        ):
-            since = _all_since(seen[name], judge, after)
-            if since is None:
-                continue
-            lasting = max(o[-1].sent_at for o in seen[name].values()) - since >= NOT_FOLLOWING_FOR
-            state = VerdictState.FAILED if lasting else VerdictState.SUSPECT
-            return Verdict(
-                target=verdict.target,
-                state=state,
-                evidence=text,
-                vantages=verdict.vantages,
-                failing_since=since,
-            )
-        return verdict
+def _state(found: Symptoms) -> VerdictState:
+    if found.failing:
+        return VerdictState.FAILED
+    if found.alarm:
+        return VerdictState.FLAPPING
+    if found.slow:
+        return VerdictState.SLOW
+    return VerdictState.SUSPECT if found.suspicious else VerdictState.HEALTHY
 
 
-def _since_gap(outcomes: Sequence[ProbeOutcome], gap: timedelta) -> list[ProbeOutcome]:
-    """Those after the last pause that is longer than ``gap``."""
-    begins = [n for n, (a, b) in enumerate(pairwise(outcomes), 1) if b.sent_at - a.sent_at > gap]
-    return list(outcomes[begins[-1] :] if begins else outcomes)
+def _times(found: Symptoms) -> str:
+    return f"in {1000 * (found.latency_s or 0):.0f} ms instead of {1000 * (found.usual_s or 0):.0f} ms"
+
+
+def _slow_alone(verdicts: Sequence[Verdict], check: Check) -> list[Verdict]:
+    """Those that are slow are failed if nobody else is, and somebody is well."""
+    slow = [v for v in verdicts if v.state is VerdictState.SLOW]
+    well = [v for v in verdicts if v.state is VerdictState.HEALTHY]
+    if len(slow) != 1 or not well or (slow[0].latency_s or 0) < SLOW_ALONE * check.timeout_s:
+        return list(verdicts)
+    text = f"{slow[0].evidence}, alone among {len(verdicts)}"
+    return [replace(v, state=VerdictState.FAILED, evidence=text) if v is slow[0] else v for v in verdicts]
+
+
+def _ahead(outcomes: Sequence[ProbeOutcome], now: datetime) -> list[str]:
+    return sorted({o.vantage for o in outcomes if o.sent_at > now + AHEAD})
 
 
 def _with_clocks(verdict: Verdict, ahead: Sequence[str]) -> Verdict:
@@ -192,97 +158,3 @@ def _with_clocks(verdict: Verdict, ahead: Sequence[str]) -> Verdict:
         return verdict
     text = f"{verdict.evidence}; the clock of {', '.join(ahead)} is ahead of ours: look at NTP on both"
     return replace(verdict, evidence=text)
-
-
-def _failing(outcomes: Sequence[ProbeOutcome]) -> str:
-    """Why this vantage calls the target failed; empty when it does not."""
-    last = outcomes[-1]
-    if last.ok:
-        return ""
-    tail = outcomes[-REFUSED_IN_A_ROW:]
-    if len(tail) == REFUSED_IN_A_ROW and all(o.kind is OutcomeKind.REFUSED for o in tail):
-        return "connection refused"
-    window = outcomes[-WINDOW:]
-    failures = sum(not o.ok for o in window)
-    return f"{failures} of {len(window)} probes failed" if failures >= FAILED_OF_WINDOW else ""
-
-
-def _verdict(
-    target: Target,
-    state: VerdictState,
-    text: str,
-    by_vantage: Mapping[str, Sequence[ProbeOutcome]],
-) -> Verdict:
-    firsts = [first for o in by_vantage.values() if (first := _first_failure(o)) is not None]
-    healthy = state is VerdictState.HEALTHY
-    return Verdict(
-        target=target,
-        state=state,
-        evidence=text,
-        vantages=tuple(by_vantage),
-        failing_since=None if healthy else min(firsts, default=None),
-    )
-
-
-def _first_failure(outcomes: Sequence[ProbeOutcome]) -> datetime | None:
-    """Sent time of the first of the failures that have not ended yet."""
-    first = None
-    for outcome in reversed(outcomes):
-        if outcome.ok:
-            break
-        first = outcome.sent_at
-    return first
-
-
-def _errors_after(
-    by_vantage: Mapping[str, Sequence[ProbeOutcome]], after: ProbeOutcome | None
-) -> Mapping[str, Sequence[ProbeOutcome]]:
-    """Without the errors up to ``after``: it lived then, and said no."""
-    if after is None:
-        return by_vantage
-    left = {
-        v: [o for o in outcomes if o.kind is not OutcomeKind.ERROR or o.sent_at > after.sent_at]
-        for v, outcomes in by_vantage.items()
-    }
-    return {v: outcomes for v, outcomes in left.items() if outcomes}
-
-
-def _last_error(by_vantage: Mapping[str, Sequence[ProbeOutcome]]) -> ProbeOutcome | None:
-    """The latest answer that was an error, of any vantage."""
-    errors = [o for outcomes in by_vantage.values() for o in outcomes if o.kind is OutcomeKind.ERROR]
-    return max(errors, key=lambda o: o.sent_at, default=None)
-
-
-def _refusal(by_vantage: Mapping[str, Sequence[ProbeOutcome]]) -> str:
-    """The text of its last error."""
-    error = _last_error(by_vantage)
-    return "" if error is None else error.detail
-
-
-def _writable(outcome: ProbeOutcome) -> bool:
-    return outcome.ok and outcome.facts.get("in_recovery") is False
-
-
-def _deaf(outcome: ProbeOutcome) -> bool:
-    return outcome.ok and outcome.facts.get("receiving") is False
-
-
-def _last_failure(by_vantage: Mapping[str, Sequence[ProbeOutcome]]) -> datetime | None:
-    """Sent time of the latest failed probe at any vantage; None when there is none."""
-    return max((o.sent_at for outcomes in by_vantage.values() for o in outcomes if not o.ok), default=None)
-
-
-def _all_since(
-    by_vantage: Mapping[str, Sequence[ProbeOutcome]],
-    judge: Callable[[ProbeOutcome], bool],
-    after: datetime | None,
-) -> datetime | None:
-    """Since when (but after ``after``) every vantage has found this without a break; None: not all have."""
-    starts: list[datetime] = []
-    for outcomes in by_vantage.values():
-        late = [o for o in outcomes if after is None or o.sent_at > after]
-        tail = list(takewhile(judge, reversed(late)))
-        if not tail:
-            return None
-        starts.append(tail[-1].sent_at)
-    return max(starts)

@@ -13,7 +13,7 @@ from ha_tasks.failover.health_monitor import HealthMonitor
 from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.model.cluster import Cluster
 from ha_tasks.model.evidence import Remedy
-from ha_tasks.model.health import ServiceState, instance_score, service_health
+from ha_tasks.model.health import instance_score
 from ha_tasks.model.incident import Incident, IncidentKind, IncidentState, failures, incident_key, way_back
 from ha_tasks.model.led_by_others import is_ours, observed_primary
 from ha_tasks.model.membership import doubted, leaving, led, outside, redundant, unfed
@@ -21,9 +21,10 @@ from ha_tasks.model.platform import Platform, Service, ServiceKind
 from ha_tasks.model.playbook import Acceptance, Plan
 from ha_tasks.model.probe import ProbeOutcome, Target
 from ha_tasks.model.run import Run
-from ha_tasks.model.serving import ledger_entry, nobody_serves
+from ha_tasks.model.symptoms import window_s
 from ha_tasks.model.sync_change import members_of
-from ha_tasks.model.verdict import Verdict, VerdictState, deaf, half_failed_over, left_out
+from ha_tasks.model.usual import UsualLatency
+from ha_tasks.model.verdict import Verdict, VerdictState, answering, deaf, half_failed_over, left_out
 from ha_tasks.names import Counter, Histogram
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.ledger import Ledger
@@ -31,12 +32,13 @@ from ha_tasks.ports.limits import Limits
 from ha_tasks.ports.repositories import Clusters, Incidents, Observations
 from ha_tasks.recovery.failure_detector import FailureDetector
 from ha_tasks.workflows.hanging_commits import HangingCommits
+from ha_tasks.workflows.service_states import ServiceStates
 from ha_tasks.workflows.starting import WAITING, Answer, Order, RunStarter
 
 LOOK_BACK_S = 15.0
-"""Outcomes older than this say nothing about now."""
-GAP = timedelta(seconds=10)
-"""Longer than any pause between two judgements of observers that live."""
+"""Outcomes older than this say nothing about now; those of services are looked back on for longer."""
+UNTREATED = (*WAITING, IncidentState.AWAITING_APPROVAL, IncidentState.ESCALATED)
+"""States of an incident that no run has mended, or is about to."""
 _SEVERITY = {IncidentKind.PRIMARY_DOWN: "critical"}
 
 
@@ -90,6 +92,8 @@ class Detection:
             actor=actor,
             led=lambda name: led(self._cluster(platform.services[name])),
         )
+        self._usual = UsualLatency()
+        self._states = ServiceStates(ledger, clock)
 
     def look(self, services: Sequence[Service]) -> tuple[ProbeOutcome, ...]:
         """Probes every instance of the services side by side and records what came of it."""
@@ -104,15 +108,18 @@ class Detection:
         may be its own trouble.
         """
         now = self._clock.now()
-        since = max(filter(None, (now - timedelta(seconds=LOOK_BACK_S), horizon)))
-        outcomes = self._observations.since(since)
+        outcomes = self._observations.since(max(filter(None, (now - _look_back(services), horizon))))
         verdicts: list[Verdict] = []
         for service in services:
             cluster = self._cluster(service)
             primary = None if cluster is None else cluster.primary
-            mine = [o for o in outcomes if o.target.service == service.name]
+            begin = now - _look_back([service])
+            mine = [o for o in outcomes if o.target.service == service.name and o.sent_at >= begin]
             lost = leaving(cluster, service, mine, now)
-            judged = self._detector.analyze_system_state(service, mine, now, primary=primary)
+            judged = self._detector.analyze_system_state(
+                service, mine, now, primary=primary, usual_s=self._usual.known(now)
+            )
+            self._usual.learn(judged, now)
             apart, hungry = outside(cluster, service), unfed(cluster, service, mine, now)
             left = [left_out(v, now) if v.target.instance in apart else v for v in judged]
             left = [deaf(v, hungry.get(v.target.instance)) for v in left]
@@ -122,7 +129,17 @@ class Detection:
             ]
             known = [replace(v, unheard_since=lost.get(v.target.instance), judged_at=now) for v in whole]
             verdicts += [_scored(v, service, mine, now) for v in known]
-        return tuple(verdicts)
+        return self._trusting(verdicts)
+
+    def _trusting(self, verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
+        """What relapses keeps its incident open. Where a run has verified that it is well, or nothing was
+        opened, there is nothing to keep: it answers, and that is all.
+        """
+        if all(v.state is not VerdictState.FLAPPING for v in verdicts):
+            return tuple(verdicts)
+        current = [i for i in self._incidents.current() if i.state in UNTREATED and i.holds_key]
+        kept = {i.target for i in current}
+        return tuple(v if v.target in kept else answering(v) for v in verdicts)
 
     def react(
         self,
@@ -142,7 +159,8 @@ class Detection:
         for verdict in verdicts:
             by_service.setdefault(verdict.target.service, []).append(verdict)
         for name, mine in by_service.items():
-            self._keep_ledger(self._platform.services[name], mine)
+            service = self._platform.services[name]
+            self._states.tell(service, mine, self._rotation(service))
         self._end_replaced(by_service)
         planned = {name for name in by_service if self._starter.works_on(name)}
         # A node that planned work stops on purpose is no failure; its run has a deadline at each step.
@@ -157,7 +175,8 @@ class Detection:
         ours = {name for name in by_service if is_ours(self._platform.services[name])}
         self._starter.try_again(ours)
         current = [i for i in failures(self._incidents.current()) if i.service in ours]
-        waiting = [i for i in current if i.state in WAITING or i in again]
+        back = {v.target for v in verdicts if v.state is VerdictState.FLAPPING}
+        waiting = [i for i in current if (i.state in WAITING and i.target not in back) or i in again]
         answers = [
             self._start(i, blind, verdicts, only=only, asked_by=asked_by, accepts=accepts)
             for i in self._in_order(waiting)
@@ -197,11 +216,8 @@ class Detection:
     def _silent(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
         """Without those that a rejoin is about: it takes them out of the set itself, if it takes long."""
         at_it = (IncidentState.RECOVERING, IncidentState.VERIFYING)
-        coming = {
-            Target(service=i.service, instance=i.instance)
-            for i in self._incidents.current()
-            if i.kind is IncidentKind.STANDBY_DOWN and i.state in at_it
-        }
+        mended = (i for i in self._incidents.current() if i.kind is IncidentKind.STANDBY_DOWN)
+        coming = {i.target for i in mended if i.state in at_it}
         return [v for v in verdicts if v.unheard_since is not None and v.target not in coming]
 
     def _open_silent(self, verdict: Verdict, verdicts: Sequence[Verdict]) -> Incident:
@@ -336,35 +352,18 @@ class Detection:
         )
         return self._starter.start(order, blind=incident.service in blind, verdicts=verdicts)
 
-    def _keep_ledger(self, service: Service, verdicts: Sequence[Verdict]) -> None:
-        rotation = self._rotation(service)
-        serving = [v for v in verdicts if v.target.instance in rotation]
-        health = service_health(service, {v.target.instance: v.score for v in verdicts}, rotation)
-        self._tell_the_gap(service)
-        entry = ledger_entry(health, serving)
-        if not rotation and not is_ours(service) and nobody_serves(service, verdicts):
-            entry = ServiceState.UNAVAILABLE, 0.0
-        if entry is None:
-            return
-        state, score = entry
-        at = now = self._clock.now()
-        if state is ServiceState.UNAVAILABLE:
-            # Down since the first failed probe of the confirmed failure, not since it was confirmed.
-            at = max((v.failing_since for v in serving if v.failing_since is not None), default=at)
-        self._ledger.service_state(service.name, state, score, at, judged_at=now)
-
-    def _tell_the_gap(self, service: Service) -> None:
-        """Time in which nobody judged is unknown time, whatever was true before it."""
-        _, judged_at = self._ledger.scores().get(service.name, (0.0, None))
-        if judged_at is not None and self._clock.now() - judged_at > GAP:
-            self._ledger.service_state(service.name, ServiceState.UNKNOWN, None, judged_at)
-
     def _rotation(self, service: Service) -> Sequence[str]:
         """Who gets the traffic: of a database the recorded primary alone."""
         if service.kind is ServiceKind.POSTGRES:
             primary = self.serving_primary(service)
             return [] if primary is None else [primary]
         return self._registry.in_rotation(service.name)
+
+
+def _look_back(services: Sequence[Service]) -> timedelta:
+    """How far back the outcomes of the services are worth to be read."""
+    spans = [LOOK_BACK_S if s.kind is ServiceKind.POSTGRES else window_s(s.check) for s in services]
+    return timedelta(seconds=max(spans, default=LOOK_BACK_S))
 
 
 def _is_older(verdict: Verdict, incident: Incident) -> bool:

@@ -11,7 +11,7 @@ from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Platform, Service
 from ha_tasks.model.results import RecoveryResult
 from ha_tasks.model.run import GAVE_WAY, TERMINAL, Phase, Run, RunState, StepState
-from ha_tasks.model.verdict import Verdict, VerdictState
+from ha_tasks.model.verdict import Verdict
 from ha_tasks.names import ActionName, Counter, Histogram, RecoveryType
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.ledger import Ledger
@@ -177,12 +177,11 @@ class DetectAndRecover:
         services = self._services(service)
         deadline = self._clock.now() + timedelta(seconds=within_s)
         verdicts = self._judge(services, judge_within_s)
-        unknown = [v for v in verdicts if v.state is VerdictState.BLIND]
         finding = self._detection.react(verdicts, only=only)
         names = {s.name for s in services}
         runs = [r for r in self._journal.active() if r.plan.service in names]
         if not runs and not finding.started:
-            return self._nothing_done(names, verdicts, unknown)
+            return self._nothing_done(names, verdicts)
         ended = [self._orchestrator.drive(r.id, deadline) for r in (*runs, *finding.started)]
         return self._result({r.id: r for r in ended})
 
@@ -197,20 +196,17 @@ class DetectAndRecover:
         while True:
             self._detection.look(services)
             verdicts = self._detection.judge(services)
-            doubt = any(v.state in (VerdictState.SUSPECT, VerdictState.BLIND) for v in verdicts)
-            if not doubt or self._clock.monotonic() >= ends:
+            if not any(v.is_unsettled for v in verdicts) or self._clock.monotonic() >= ends:
                 return verdicts
             self._clock.pause(0.5)
 
-    def _nothing_done(
-        self, names: set[str], verdicts: Sequence[Verdict], unknown: Sequence[Verdict]
-    ) -> RecoveryResult:
+    def _nothing_done(self, names: set[str], verdicts: Sequence[Verdict]) -> RecoveryResult:
         still = [
             f"{i.summary} ({i.state})"
             for i in failures(self._incidents.current())
             if i.service in names and i.state is not IncidentState.MITIGATED and i.holds_key
         ]
-        doubt = [f"{v.target.instance}: {v.evidence}" for v in (*unknown, *_suspects(verdicts))]
+        doubt = [f"{v.target.instance}: {v.evidence}" for v in verdicts if v.is_doubtful]
         if still or doubt:
             return RecoveryResult(success=False, message="; ".join([*still, *doubt]))
         return RecoveryResult(success=True, message="System healthy")
@@ -238,10 +234,6 @@ def _missed_its_deadline(run: Run) -> bool:
     """True for one that was not begun by when whoever asked for it wanted it; the failure may well stand."""
     late = run.deadline is not None and run.ended_at is not None and run.ended_at >= run.deadline
     return late and run.state is RunState.ABORTED and not any(step.begun for step in run.steps)
-
-
-def _suspects(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    return [v for v in verdicts if v.state is VerdictState.SUSPECT]
 
 
 def _gates(run: Run) -> Json:

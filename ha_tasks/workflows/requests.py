@@ -36,7 +36,7 @@ from ha_tasks.ports.requests import KeptRequest, RequestBook, order_key
 from ha_tasks.workflows.detection import Detection
 from ha_tasks.workflows.guard_facts import GuardFactsGatherer
 from ha_tasks.workflows.request_answers import answer, of_run, planned
-from ha_tasks.workflows.request_targets import DOUBTFUL, Aim, Denied, aim, without_playbook
+from ha_tasks.workflows.request_targets import Aim, Denied, aim, without_playbook
 from ha_tasks.workflows.starting import Order, RunStarter
 
 JUDGE_WITHIN_S = 3.0
@@ -225,8 +225,7 @@ class RecoveryDesk:
         while True:
             self._detection.look([service])
             verdicts = self._detection.judge([service])
-            doubt = any(v.state in (*DOUBTFUL, VerdictState.BLIND) for v in verdicts)
-            if not doubt or self._clock.monotonic() >= ends:
+            if not any(v.is_unsettled for v in verdicts) or self._clock.monotonic() >= ends:
                 return verdicts
             self._clock.pause(LOOK_EVERY_S)
 

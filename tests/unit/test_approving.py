@@ -155,7 +155,7 @@ def test_an_approved_run_whose_incident_was_not_told_is_followed_by_the_sweeper(
 def test_what_is_healthy_again_needs_no_approval():
     world = waiting()
     world.health.kinds["web1"] = OK
-    world.rounds(4)
+    world.rounds(17)
 
     assert world.of("web").state is IncidentState.RESOLVED
     assert (world.runs[0].state, world.runs[0].error) == (

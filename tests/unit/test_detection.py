@@ -44,10 +44,10 @@ class FakeHealth:
         self.clock = clock
         self.kinds = {}
         self.facts = {}
+        self.rtts = {}
         self.vantages = ("h1/a", "h2/b")
 
     def look(self, services):
-        base = outcome("x", 0)
         outcomes = []
         for service in services:
             for instance in service.instances:
@@ -56,7 +56,8 @@ class FakeHealth:
                     plain = outcome(instance.name, 0, kind, service=service.name, vantage=vantage)
                     now = self.clock.now()
                     facts = self.facts.get(instance.name, {})
-                    outcomes.append(replace(plain, sent_at=now, known_at=now, rtt_s=base.rtt_s, facts=facts))
+                    rtt_s = self.rtts.get(instance.name, plain.rtt_s)
+                    outcomes.append(replace(plain, sent_at=now, known_at=now, rtt_s=rtt_s, facts=facts))
         return tuple(outcomes)
 
 
@@ -296,10 +297,73 @@ def test_what_mends_itself_before_anything_was_done_is_resolved():
     world.rounds(3)
     assert world.incidents[0].state is IncidentState.BLOCKED
     world.health.kinds["web1"] = OK
-    world.rounds(1)
+    world.rounds(17)
 
     assert world.incidents[0].state is IncidentState.RESOLVED
     assert world.store.journal.recent() == ()
+
+
+def test_a_crash_loop_that_nothing_may_be_done_about_is_one_incident():
+    world = World(web())
+    world.store.limits.set_switch("observe", True, "a person", "looking first", world.clock.now())
+    for _ in range(4):
+        world.health.kinds["web1"] = REFUSED
+        world.rounds(8)
+        world.health.kinds["web1"] = OK
+        world.rounds(12)
+
+    (incident,) = world.incidents
+    assert incident.state is IncidentState.BLOCKED
+
+
+def test_nothing_is_begun_for_what_answers_again_although_its_incident_waits():
+    world = World(web())
+    world.store.limits.set_switch("observe", True, "a person", "looking first", world.clock.now())
+    world.health.kinds["web1"] = REFUSED
+    world.rounds(3)
+    world.health.kinds["web1"] = OK
+    world.store.limits.set_switch("observe", False, "a person", "now", world.clock.now())
+    world.rounds(5)
+    assert world.incidents[0].state is IncidentState.BLOCKED
+    assert world.store.journal.recent() == ()
+
+    world.health.kinds["web1"] = REFUSED
+    world.rounds(2)
+
+    assert world.incidents[0].state is IncidentState.RECOVERING
+
+
+def test_what_is_not_yet_trusted_again_or_slow_is_not_told_as_a_healthy_system():
+    world = World(web())
+    world.store.limits.set_switch("observe", True, "a person", "looking first", world.clock.now())
+    world.health.kinds["web1"] = REFUSED
+    world.rounds(3)
+    world.health.kinds["web1"] = OK
+    world.rounds(2)
+
+    told = world.detect_and_recover("web", judge_within_s=0.0)
+    assert not told.success
+    assert "answers again, not for long enough to be trusted" in told.message
+
+    world.rounds(30)
+    assert world.detect_and_recover("web", judge_within_s=0.0).success
+    world.health.rtts["web1"] = 0.2
+    world.rounds(12)
+
+    told = world.detect_and_recover("web", judge_within_s=0.0)
+    assert (told.success, told.message) == (False, "web1: answers: in 200 ms instead of 2 ms")
+
+
+def test_what_a_run_has_verified_is_trusted_at_once():
+    world = World(web())
+    world.health.kinds["web1"] = REFUSED
+    world.rounds(3)
+    world.health.kinds["web1"] = OK
+    world.drive()
+
+    (finding,) = world.rounds(1)
+
+    assert {v.state for v in finding.verdicts} == {VerdictState.HEALTHY}
 
 
 def test_the_stop_switch_keeps_everything_from_starting():

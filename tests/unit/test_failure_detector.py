@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ha_tasks.model.evidence import Remedy
+from ha_tasks.model.platform import Check
 from ha_tasks.model.probe import OutcomeKind
 from ha_tasks.model.verdict import VerdictState
 from ha_tasks.recovery.failure_detector import DetectorSettings, FailureDetector
@@ -22,7 +25,15 @@ def verdict_of(instance, outcomes, now, service=None, primary=None):
 
 def seen(kinds_by_vantage, instance="web1", service="web", every=0.5, **facts):
     return [
-        outcome(instance, n * every, kind, service=service, vantage=vantage, **facts)
+        outcome(
+            instance,
+            n * every,
+            kind,
+            service=service,
+            vantage=vantage,
+            rtt_s=0.5 if kind is TIMEOUT else 0.002,
+            **facts,
+        )
         for vantage, kinds in kinds_by_vantage.items()
         for n, kind in enumerate(kinds)
     ]
@@ -34,18 +45,46 @@ def seen(kinds_by_vantage, instance="web1", service="web", every=0.5, **facts):
         ([OK, OK, OK], [OK, OK, OK], VerdictState.HEALTHY),
         ([OK, OK, REFUSED], [OK, OK, OK], VerdictState.SUSPECT),
         ([OK, REFUSED, REFUSED], [OK, OK, OK], VerdictState.SUSPECT),
+        ([OK, REFUSED], [OK, REFUSED], VerdictState.SUSPECT),
+        # A refusal is an answer, twice is enough; of errors it takes three.
         ([OK, REFUSED, REFUSED], [OK, REFUSED, REFUSED], VerdictState.FAILED),
+        ([OK, ERROR, ERROR], [OK, ERROR, ERROR], VerdictState.SUSPECT),
+        ([ERROR, ERROR, ERROR], [ERROR, ERROR, ERROR], VerdictState.FAILED),
+        ([OK, REFUSED, ERROR, REFUSED], [OK, ERROR, REFUSED, ERROR], VerdictState.FAILED),
+        # A probe that times out after 0.5 s says so for that half second; silence takes 1.5 s.
         ([OK, TIMEOUT, TIMEOUT], [OK, TIMEOUT, TIMEOUT], VerdictState.SUSPECT),
         ([TIMEOUT, TIMEOUT, TIMEOUT], [TIMEOUT, TIMEOUT, TIMEOUT], VerdictState.FAILED),
-        ([TIMEOUT, OK, TIMEOUT, OK, TIMEOUT], [TIMEOUT, OK, TIMEOUT, OK, TIMEOUT], VerdictState.FAILED),
-        ([TIMEOUT, TIMEOUT, TIMEOUT, OK], [TIMEOUT, TIMEOUT, TIMEOUT, OK], VerdictState.HEALTHY),
-        ([ERROR, ERROR, ERROR], [ERROR, ERROR, ERROR], VerdictState.FAILED),
+        ([OK, REFUSED, TIMEOUT], [OK, REFUSED, TIMEOUT], VerdictState.SUSPECT),
+        ([OK] * 5 + [TIMEOUT] * 20, [OK] * 25, VerdictState.SUSPECT),
+        # Gray: it always answers somebody.
+        ([TIMEOUT, OK] * 5 + [TIMEOUT], [TIMEOUT, OK] * 5 + [TIMEOUT], VerdictState.FAILED),
+        ([OK, OK, TIMEOUT] * 10, [OK] * 30, VerdictState.SUSPECT),
+        # What was given up is trusted again after 8 s.
+        ([OK] * 5 + [REFUSED] * 5 + [OK], [OK] * 5 + [REFUSED] * 5 + [OK], VerdictState.FLAPPING),
+        ([OK] * 5 + [REFUSED] * 5 + [OK] * 15, [OK] * 5 + [REFUSED] * 5 + [OK] * 15, VerdictState.FLAPPING),
+        ([OK] * 5 + [REFUSED] * 5 + [OK] * 16, [OK] * 5 + [REFUSED] * 5 + [OK] * 16, VerdictState.HEALTHY),
     ],
 )
 def test_a_quorum_of_vantages_must_agree(a, b, expected):
     outcomes = seen({"h1/a": a, "h2/b": b})
 
-    assert verdict_of("web1", outcomes, now=2.5).state is expected
+    assert verdict_of("web1", outcomes, now=len(a) * 0.5).state is expected
+
+
+def test_a_lost_packet_after_a_crash_is_no_second_failure():
+    kinds = [OK] * 5 + [REFUSED] * 8 + [OK] * 2
+    outcomes = seen({"h1/a": [*kinds, TIMEOUT], "h2/b": [*kinds, OK]})
+
+    assert verdict_of("web1", outcomes, now=8).state is VerdictState.FLAPPING
+
+
+def test_a_service_that_restarts_slowly_is_given_the_time_that_its_check_names():
+    patient = replace(web(), check=Check(restart_s=1.5))
+    for down, expected in ((3, VerdictState.SUSPECT), (4, VerdictState.FAILED)):
+        kinds = [OK] * 5 + [REFUSED] * down
+        outcomes = seen({"h1/a": kinds, "h2/b": kinds})
+
+        assert verdict_of("web1", outcomes, now=len(kinds) * 0.5, service=patient).state is expected
 
 
 def test_one_vantage_alone_is_blind_however_sure_it_is():
@@ -76,6 +115,13 @@ def test_of_three_vantages_two_make_the_quorum():
     outcomes = seen({"h1/a": [REFUSED] * 2, "h2/b": [REFUSED] * 2, "h3/c": [OK] * 2})
 
     assert verdict_of("web1", outcomes, now=1).state is VerdictState.FAILED
+
+
+def test_silence_at_two_of_three_vantages_takes_longer_to_be_believed():
+    for probes, expected in ((5, VerdictState.SUSPECT), (6, VerdictState.FAILED)):
+        kinds = {"h1/a": [TIMEOUT] * probes, "h2/b": [TIMEOUT] * probes, "h3/c": [OK] * probes}
+
+        assert verdict_of("web1", seen(kinds), now=probes * 0.5).state is expected
 
 
 def test_a_failure_is_dated_back_to_its_first_failed_probe():

@@ -318,7 +318,7 @@ def test_a_child_that_mends_itself_with_its_parent_is_over_with_it():
     world.health.kinds |= {"pg1": REFUSED, "web1": REFUSED}
     world.rounds(4)
     world.health.kinds["web1"] = OK
-    world.rounds(4)
+    world.rounds(17)
 
     assert world.of("web").state is IncidentState.RESOLVED
     assert world.runs == ()

@@ -1,0 +1,1 @@
+"""Failure detectors side by side, on simulated probes of which the truth is known."""
