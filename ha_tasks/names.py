@@ -41,6 +41,7 @@ class RecoveryType(StrEnum):
     REJOIN = "rejoin"
     SWITCHOVER = "switchover"
     SYNC_SET = "sync_set"
+    ROLLBACK = "rollback"
 
 
 class ActionName(StrEnum):
@@ -81,6 +82,8 @@ class ActionName(StrEnum):
     RESTART_STANDBY = "restart_standby"
     # a standby that receives nothing
     NARROW_SYNC_SET = "narrow_sync_set"
+    # another version of what a service is served from
+    APPLY_VERSION = "apply_version"
     # the three gates
     VERIFY_SERVICE = "verify_service"
 

@@ -51,7 +51,7 @@ _ROUND_TRIP_S = 2.0
 
 
 class HostAgents:
-    """Implements ports.host.DatabaseAgent and ports.host.UnitAgent.
+    """Implements ports.host.DatabaseAgent, ports.host.UnitAgent and ports.host.FileAgent.
 
     ``urls``: host name -> base URL of its agent; ``hosts``: instance name -> host name. Besides what the
     port says: PassingFailure when the agent tried and may succeed later, ActionFailed when it will not.
@@ -67,7 +67,7 @@ class HostAgents:
         clock: Clock | None = None,
         others: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """``others``: node, or ``host/unit``, that others lead -> the refusal of every command to it."""
+        """``others``: node, ``host/unit`` or ``host/file`` that others lead -> what refuses commands."""
         self._urls = dict(urls)
         self._hosts = dict(hosts)
         self._key = key
@@ -162,6 +162,22 @@ class HostAgents:
     def unit_status(self, host: str, unit: str, *, timeout_s: float = 1.0) -> Json:
         """See ports.host. Reads only."""
         return self._ask(host, "GET", _unit_path(host, unit), None, timeout_s)
+
+    def file_status(self, host: str, file: str, *, timeout_s: float = 5.0) -> Json:
+        """See ports.host. Reads only."""
+        return self._ask(host, "GET", _file_path(host, file), None, timeout_s)
+
+    def keep_file(self, host: str, file: str, *, staged: bool = False, timeout_s: float = 5.0) -> Json:
+        """See ports.host. Idempotent."""
+        return self._ask(host, "POST", f"{_file_path(host, file)}/keep", {"staged": staged}, timeout_s)
+
+    def put_file(
+        self, host: str, file: str, digest: str, key: str, *, fence: int, timeout_s: float = 30.0
+    ) -> Json:
+        """See ports.host. Fenced, idempotent."""
+        self._must_be_ours(f"{host}/{file}")
+        body = {"digest": digest, "key": key, "fence": fence, "timeout_s": timeout_s}
+        return self._ask(host, "POST", f"{_file_path(host, file)}/put", body, timeout_s)
 
     def _command(self, node: str, verb: str, by: Authority, timeout_s: float, **arguments: str) -> Json:
         body = {**asdict(by), "timeout_s": timeout_s, **arguments}
@@ -276,3 +292,7 @@ def _left(deadline: Deadline) -> float:
 
 def _unit_path(host: str, unit: str) -> str:
     return f"/v1/hosts/{quote(host, safe='')}/units/{quote(unit, safe='')}"
+
+
+def _file_path(host: str, file: str) -> str:
+    return f"/v1/hosts/{quote(host, safe='')}/files/{quote(file, safe='')}"

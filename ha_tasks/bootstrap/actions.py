@@ -12,14 +12,20 @@ from ha_tasks.ports.action import Action
 from ha_tasks.workflows.actions import http, postgres, rejoin, restarting, switchover, sync_set
 from ha_tasks.workflows.actions.base import PlainAction
 from ha_tasks.workflows.actions.verify import VerifyService, VerifyTools
+from ha_tasks.workflows.actions.versions import ApplyVersion, VersionTools
 from ha_tasks.workflows.cluster_moves import PostgresTools
 
 
 def actions(
-    http_tools: http.HttpTools, pg_tools: PostgresTools, verify_tools: VerifyTools, own: OwnActions
+    http_tools: http.HttpTools,
+    pg_tools: PostgresTools,
+    version_tools: VersionTools,
+    verify_tools: VerifyTools,
+    own: OwnActions,
 ) -> Actions:
     """Every action by its name. The list of ours is closed, and a test says when one is missing."""
-    return Actions({**own.actions, **shipped(http_tools, pg_tools, verify_tools)}, own.faults)
+    ours = shipped(http_tools, pg_tools, version_tools, verify_tools)
+    return Actions({**own.actions, **ours}, own.faults)
 
 
 HTTP: Mapping[ActionName, type[http.HttpAction]] = {
@@ -58,24 +64,29 @@ POSTGRES: Mapping[ActionName, type[postgres.PostgresAction]] = {
 }
 STEP_LIMIT_S = 60
 LONG_STEP_LIMIT_S = 240
-"""For what moves a whole data directory, or waits until it has caught up."""
+"""For what moves a whole data directory, waits until it has caught up, or goes from host to host."""
 LONG_STEPS = frozenset(
     {
         ActionName.REJOIN_NODE,
         ActionName.AWAIT_STREAMING,
         ActionName.CHECKPOINT_NODES,
         ActionName.RESTART_STANDBY,
+        ActionName.APPLY_VERSION,
     }
 )
 
 
 def shipped(
-    http_tools: http.HttpTools, pg_tools: PostgresTools, verify_tools: VerifyTools
+    http_tools: http.HttpTools,
+    pg_tools: PostgresTools,
+    version_tools: VersionTools,
+    verify_tools: VerifyTools,
 ) -> Mapping[str, Action]:
     """The actions of this package."""
     return {
         **{name: kind(http_tools) for name, kind in HTTP.items()},
         **{name: kind(pg_tools) for name, kind in POSTGRES.items()},
+        ActionName.APPLY_VERSION: ApplyVersion(version_tools),
         ActionName.VERIFY_SERVICE: VerifyService(verify_tools),
     }
 
@@ -88,7 +99,11 @@ def limit_s(action: ActionName) -> int:
 def shipped_traits() -> Mapping[str, Traits]:
     """What is known of the actions of this package that a step may name, without any tool of theirs."""
     kinds = dict.fromkeys(POSTGRES, (ServiceKind.POSTGRES,))
-    classes: Mapping[ActionName, type[PlainAction]] = {**HTTP, **POSTGRES}
+    classes: Mapping[ActionName, type[PlainAction]] = {
+        **HTTP,
+        **POSTGRES,
+        ActionName.APPLY_VERSION: ApplyVersion,
+    }
     return {
         name: Traits(takes=kind.takes, undoes=kind.undoes, limit_s=limit_s(name), kinds=kinds.get(name, ()))
         for name, kind in classes.items()

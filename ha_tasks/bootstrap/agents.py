@@ -22,11 +22,16 @@ def host_agents(inventory: Inventory) -> HostAgents:
 
 
 def _others(platform: Platform) -> Mapping[str, str]:
-    """Nodes and units that others lead -> why nothing is done to them."""
+    """Nodes, units and files that others lead -> why nothing is done to them."""
     return {
         name: why
         for service in platform.services.values()
         if (why := refusal(service))
         for instance in service.instances
         for name in (instance.name, f"{instance.host}/{instance.unit}")
+    } | {
+        file.key: why
+        for service in platform.services.values()
+        if (why := refusal(service))
+        for file in service.files
     }

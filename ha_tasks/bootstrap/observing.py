@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ha_tasks.bootstrap.replication import replication_watch_of
 from ha_tasks.bootstrap.standby import standby_of
+from ha_tasks.bootstrap.versions import file_watch_of
 from ha_tasks.workflows.cluster_moves import PostgresTools
 from ha_tasks.workflows.exit_watch import ExitWatch
 from ha_tasks.workflows.in_place import InPlace
@@ -68,5 +69,6 @@ def observer_of(system: System, tools: PostgresTools) -> Observer:
             actor=system.actor,
             held=held,
         ).look,
+        files=file_watch_of(system, held).look,
         exits=ExitWatch(platform=system.platform, agents=system.agents),
     )

@@ -29,6 +29,7 @@ from ha_tasks.bootstrap.homes import SERVED_STORE, actor_of, home_for
 from ha_tasks.bootstrap.led import Led, led_by_others
 from ha_tasks.bootstrap.observing import observer_of
 from ha_tasks.bootstrap.own_actions import Actions, OwnActions, own_actions
+from ha_tasks.bootstrap.versions import rollback_of, version_tools_of
 from ha_tasks.disaster_recovery.data_replication import DataReplication
 from ha_tasks.disaster_recovery.playbooks import load_playbooks
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
@@ -45,6 +46,7 @@ from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.dispatch import Dispatch
 from ha_tasks.recovery.failure_detector import DetectorSettings, FailureDetector
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
+from ha_tasks.recovery.rollback_controller import RollbackController
 from ha_tasks.store import Store
 from ha_tasks.workflows.actions import http
 from ha_tasks.workflows.actions.verify import VerifyTools
@@ -177,7 +179,13 @@ class System:
         """Incidents -> plans. PlaybookError when a playbook is wrong."""
         playbooks = load_playbooks(self.inventory.playbook_directories)
         situation = SituationReader(clusters=self.store.clusters, wanted=self.store.wanted)
-        return RecoveryPlanner(self.platform, playbooks, self.own_actions.traits, situation)
+        traits, changed = self.own_actions.traits, self.rollback.is_changed
+        return RecoveryPlanner(self.platform, playbooks, traits, situation, changed)
+
+    @cached_property
+    def rollback(self) -> RollbackController:
+        """Versions of what services are served from."""
+        return rollback_of(self)
 
     @cached_property
     def guards(self) -> GuardFactsGatherer:
@@ -232,7 +240,9 @@ class System:
     @cached_property
     def actions(self) -> Actions:
         """Every action that a playbook may name."""
-        return actions(self._http_tools, self._cluster_tools, self._verify_tools, self.own_actions)
+        verify = self._verify_tools
+        versions = version_tools_of(self, verify.paths)
+        return actions(self._http_tools, self._cluster_tools, versions, verify, self.own_actions)
 
     @cached_property
     def follower(self) -> IncidentFollower:

@@ -219,6 +219,8 @@ def _order(content: Json) -> str:
     """The command by which a person orders planned work."""
     if content["kind"] == IncidentKind.SWITCHOVER_ORDERED:
         return f"ha-tasks switchover {content['service']} --to {', '.join(content['targets'])}"
+    if content["kind"] == IncidentKind.VERSION_ORDERED:
+        return f"ha-tasks rollback {content['service']} --to {', '.join(content['targets'])}"
     return f"ha-tasks rolling-restart {content['service']}"
 
 

@@ -124,6 +124,7 @@ def described(playbook: Playbook) -> Json:
             "incident": str(playbook.match.incident),
             "kind": playbook.match.kind and str(playbook.match.kind),
             "service": playbook.match.service,
+            "changed": playbook.match.changed,
         },
         "guards": {
             "cooldown_s": playbook.guards.cooldown_s,
@@ -157,7 +158,7 @@ def described(playbook: Playbook) -> Json:
 def _match(content: Json) -> str:
     match = content["match"]
     about = match["service"] or (f"any {match['kind']}" if match["kind"] else "any service")
-    return f"{match['incident']} of {about}"
+    return f"{match['incident']} of {about}" + (", its files changed" if match["changed"] else "")
 
 
 def list_lines(content: Json) -> Iterator[Line]:

@@ -42,6 +42,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "rolling_restart",
         "Restart the nodes that wait for it, standbys first, the primary by a switchover.",
     ),
+    "versions": ("versions", "What a service is served from: list its versions, or record one."),
+    "rollback": (
+        "rollback",
+        "Have a service served from another version of its files, proved or taken back.",
+    ),
     "drill": ("drill", "Rehearse a disaster on the demo platform, measure it and judge it."),
     "approve": ("approve", "Say yes, or no, to a recovery that waits for a person."),
     "ack": ("ack", "Acknowledge an incident (I-7), or end a service's cool-downs; put back what is healthy."),

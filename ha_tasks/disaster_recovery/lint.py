@@ -215,6 +215,8 @@ def matched(match: MatchTable, platform: Platform) -> list[Service]:
 
 
 def _happens(incident: IncidentKind, kind: ServiceKind) -> bool:
+    if incident is IncidentKind.VERSION_ORDERED:
+        return True
     return (incident is not IncidentKind.INSTANCE_DOWN) == (kind is ServiceKind.POSTGRES)
 
 

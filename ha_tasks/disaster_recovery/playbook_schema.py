@@ -69,6 +69,11 @@ class MatchTable(Table):
     incident: IncidentWord = Field(description="Kind of incident.")
     kind: KindWord | None = Field(default=None, description="Kind of service; left out: every kind.")
     service: str | None = Field(default=None, description="Name of one service; left out: every service.")
+    changed: bool = Field(
+        default=False,
+        description="Only where a file of the service on the host of the incident's instance is not as the "
+        "last version that is known to be good says.",
+    )
 
 
 class GuardsTable(Table):

@@ -39,7 +39,7 @@ LOOKUPS = ("incident.instance", "incident.service", "incident.kind")
 
 _Read: TypeAlias = tuple[PlaybookFile | None, Playbook | None, tuple[Fault, ...]]
 LOOKUP = re.compile(r"\$\{([^}]*)\}?")
-_OF_POSTGRES = frozenset(IncidentKind) - {IncidentKind.INSTANCE_DOWN}
+_OF_POSTGRES = frozenset(IncidentKind) - {IncidentKind.INSTANCE_DOWN, IncidentKind.VERSION_ORDERED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +82,9 @@ def read_files(files: Sequence[Path]) -> Shelf:
     return Shelf(playbooks=tuple(playbooks.values()), faults=tuple(faults), tables=tables)
 
 
-def specificity(match: Match) -> tuple[bool, bool]:
-    """Orders matches: one service before a kind of service before everything."""
-    return match.service is not None, match.kind is not None
+def specificity(match: Match) -> tuple[bool, bool, bool]:
+    """Orders matches: what was changed, then one service before a kind of service before everything."""
+    return match.changed, match.service is not None, match.kind is not None
 
 
 def strangers(playbooks: Sequence[Playbook], platform: Platform) -> tuple[str, ...]:
@@ -176,7 +176,7 @@ def _rivals(playbooks: Mapping[Path, Playbook]) -> Iterator[Fault]:
         if other != file:
             yield _fault(file, "name", f"{other} bears it too", "give it a name (and a file name) of its own")
         match = playbook.match
-        claim = (match.incident, match.kind, match.service, playbook.priority)
+        claim = (match.incident, match.kind, match.service, match.changed, playbook.priority)
         rival = claims.setdefault(claim, file)
         if rival != file:
             text = f"{rival} answers the same incidents with the same priority"
@@ -203,6 +203,7 @@ def _playbook(table: PlaybookFile, sha256: str) -> Playbook:
             incident=IncidentKind(match.incident),
             kind=None if match.kind is None else ServiceKind(match.kind),
             service=match.service,
+            changed=match.changed,
         ),
         steps=tuple(_step(step) for step in table.step),
         guards=_guards(table.guards),

@@ -36,15 +36,18 @@ class RecoveryPlanner:
         playbooks: Sequence[Playbook],
         own: Mapping[str, Traits] | None = None,
         situation: Callable[[Service], Json] = lambda _: {},
+        changed: Callable[[Service, str], bool] = lambda *_: False,
     ) -> None:
         """``own``: one's own actions that are offered here; None: they are not judged.
 
         ``situation``: what stands in SQL about a service that decides what the steps do.
+        ``changed``: whether what a service is served from was changed on the host of that instance.
         """
         self._platform = platform
         self._playbooks = tuple(playbooks)
         self._own = own
         self._situation = situation
+        self._changed = changed
 
     def match(self, incident: Incident) -> Playbook:
         """The most specific playbook for the incident, then the one of the highest priority.
@@ -55,13 +58,19 @@ class RecoveryPlanner:
         others = refusal(service)
         if others:
             raise PlaybookError(others)
-        fitting = [playbook for playbook in self._playbooks if _fits(playbook, incident, service)]
+        fitting = self._fitting(incident, service)
         if not fitting:
             raise PlaybookError(
                 f"no playbook is for {incident.kind} of {service.name} ({service.kind}); "
                 "recover it by hand, or write one: docs/reference/playbooks.md"
             )
         return max(fitting, key=lambda playbook: (specificity(playbook.match), playbook.priority))
+
+    def _fitting(self, incident: Incident, service: Service) -> list[Playbook]:
+        """Whether something was changed is asked of hosts, so only where a playbook wants to know."""
+        fitting = [playbook for playbook in self._playbooks if _fits(playbook, incident, service)]
+        changed = any(p.match.changed for p in fitting) and self._changed(service, incident.instance)
+        return [playbook for playbook in fitting if changed or not playbook.match.changed]
 
     def create_recovery_plan(self, incident: Incident, playbook: str | None = None) -> Plan:
         """The plan for the incident: every step with its arguments, in order, and verification last.

@@ -31,6 +31,7 @@ from ha_tasks.model.platform import (
     Routing,
     Service,
     ServiceKind,
+    VersionedFile,
     Webhook,
 )
 
@@ -62,6 +63,7 @@ def _service(name: str, table: ServiceTable, directory: Path) -> Service:
         check=Check(**table.check.model_dump()),
         postgres=_postgres(table.postgres),
         pooler=_pooler(table.pooler),
+        files=tuple(VersionedFile(name=f.name, host=host) for f in table.files for host in f.hosts),
         depends_on=tuple(table.depends_on),
         weight=TIERS[table.tier],
         rto_s=table.rto_s,

@@ -227,6 +227,22 @@ def _backends_have_one_owner(file: InventoryFile) -> Iterator[Finding]:
             )
 
 
+def _files_fit(file: InventoryFile) -> Iterator[Finding]:
+    """Agents know a file by its name alone, and only one service may take it back."""
+    owner: dict[tuple[str, str], str] = {}
+    for name, service in file.services.items():
+        for each in service.files:
+            for host in each.hosts:
+                key = f"services.{name}.files.{each.name}.hosts"
+                if host not in file.hosts:
+                    mending = f"{closest(host, file.hosts)} or add [hosts.{host}]"
+                    yield Finding(key=key, problem=f'host "{host}" is not under [hosts]', mending=mending)
+                if (host, each.name) in owner:
+                    problem = f"{each.name} of {host} is a file of {owner[host, each.name]} already"
+                    yield Finding(key=key, problem=problem, mending="name each file of a host once")
+                owner[host, each.name] = name
+
+
 def _agents_have_a_key(file: InventoryFile) -> Iterator[Finding]:
     if file.hosts and file.agents is None:
         yield Finding(
@@ -338,6 +354,7 @@ _RULES: tuple[Callable[[InventoryFile], Iterator[Finding]], ...] = (
     _kinds_fit,
     _led_by_others_fits,
     _backends_have_one_owner,
+    _files_fit,
     _agents_have_a_key,
     _store_is_safe,
     _redundancy,

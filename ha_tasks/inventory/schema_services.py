@@ -134,6 +134,15 @@ class InstanceTable(Table):
     )
 
 
+class FileTable(Table):
+    """A configuration file, or a link to a release, of which versions are kept and gone back to."""
+
+    name: Name = Field(description="Its name, as in `[files.NAME]` of the agents' agent.toml.")
+    hosts: Annotated[list[Name], Field(min_length=1)] = Field(
+        description="Machines where it is, names under [hosts], in the order in which it is exchanged."
+    )
+
+
 class ServiceTable(Table):
     """A protected service."""
 
@@ -161,4 +170,7 @@ class ServiceTable(Table):
     )
     patroni: PatroniTable | None = Field(default=None, description="Patroni's REST API (managed_by patroni).")
     redis: RedisTable | None = Field(default=None, description="Connection settings (kind redis).")
+    files: list[FileTable] = Field(
+        default_factory=list, description="What it is served from; a bad change of it is taken back."
+    )
     instances: list[InstanceTable] = Field(min_length=1, description="The processes that serve it.")

@@ -40,6 +40,8 @@ class AuditVerb(StrEnum):
     MAINTENANCE_ENDED = "maintenance.ended"
     STORE_APPROVED = "store.approved"
     REVISION_APPLIED = "revision.applied"
+    VERSION_RECORDED = "version.recorded"
+    VERSION_JUDGED = "version.judged"
     DRILL_BEGUN = "drill.begun"
     DRILL_ENDED = "drill.ended"
     DRILL_JUDGED = "drill.judged"

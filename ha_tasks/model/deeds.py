@@ -16,6 +16,7 @@ from ha_tasks.model.maintenance import Window
 from ha_tasks.model.plain import Json
 from ha_tasks.model.revision import Revision
 from ha_tasks.model.run import TERMINAL, Run, RunState
+from ha_tasks.model.versions import Version
 
 TOLD = TERMINAL | {RunState.COMPENSATING}
 """States of a run whose reaching is told; the attempts in the journal tell every step."""
@@ -163,6 +164,27 @@ def drill_judged(number: int, scenario: str, verdict: str, actor: str) -> Deed:
     """Its report is kept under that number."""
     after = {"report": number, "scenario": scenario, "verdict": str(verdict)}
     return Deed(actor=actor, verb=AuditVerb.DRILL_JUDGED, object=DRILL, after=after)
+
+
+def version_recorded(version: Version) -> Deed:
+    """What a service serves from, by digests alone."""
+    after = {"service": version.service, "files": dict(version.files), "reason": version.reason}
+    return Deed(actor=version.actor, verb=AuditVerb.VERSION_RECORDED, object=_version(version), after=after)
+
+
+def version_judged(before: Version, after: Version, actor: str) -> Deed:
+    """Whether users were served well by it."""
+    return Deed(
+        actor=actor,
+        verb=AuditVerb.VERSION_JUDGED,
+        object=_version(after),
+        before={"judgement": str(before.judgement)},
+        after={"judgement": str(after.judgement), "why": after.why},
+    )
+
+
+def _version(version: Version) -> str:
+    return f"version {version.no} of {version.service}"
 
 
 def maintenance_added(window: Window) -> Deed:

@@ -27,6 +27,8 @@ class IncidentKind(StrEnum):
     """No failure: its instance is the standby that is to take over."""
     RESTART_ORDERED = "restart_ordered"
     """No failure: its instance is the standby that is to be restarted."""
+    VERSION_ORDERED = "version_ordered"
+    """No failure: its instance is the version (like v7) that a service is to be served from."""
     # of clusters that another manager leads: told, never recovered here
     NO_LEADER = "no_leader"
     MANAGER_PAUSED = "manager_paused"
@@ -45,7 +47,9 @@ LED_BY_OTHERS = frozenset(
 """Kinds that come from the word of another manager."""
 TOLD = LED_BY_OTHERS | {IncidentKind.REPLICATION_FAULT, IncidentKind.COMMITS_HANG}
 """Kinds that a person is told of and for which no run is begun: no playbook matches them."""
-ORDERED = frozenset({IncidentKind.SWITCHOVER_ORDERED, IncidentKind.RESTART_ORDERED})
+ORDERED = frozenset(
+    {IncidentKind.SWITCHOVER_ORDERED, IncidentKind.RESTART_ORDERED, IncidentKind.VERSION_ORDERED}
+)
 """Planned work: no incident is opened for it, its run has none."""
 
 

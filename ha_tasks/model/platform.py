@@ -134,6 +134,21 @@ class PatroniApi:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VersionedFile:
+    """A configuration file, or a link to a release, that a service is served from: known to the agent of
+    ``host`` under ``name``, which alone knows where it is.
+    """
+
+    name: str
+    host: str
+
+    @property
+    def key(self) -> str:
+        """How a version names it."""
+        return f"{self.host}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """A protected service. ``rto_s`` and ``rpo_s`` are its objectives in seconds."""
 
@@ -144,6 +159,7 @@ class Service:
     check: Check = field(default_factory=Check)
     postgres: PostgresSettings | None = None
     pooler: PoolerSettings | None = None
+    files: tuple[VersionedFile, ...] = ()
     depends_on: tuple[str, ...] = ()
     weight: float = 1.0
     """Share in system_availability_percentage: critical 4, high 2, normal 1, low 0.5."""

@@ -42,6 +42,8 @@ class Match:
     incident: IncidentKind
     kind: ServiceKind | None = None
     service: str | None = None
+    changed: bool = False
+    """Only where what the service is served from was changed since it was last known to be good."""
 
 
 class Approval(StrEnum):

@@ -173,3 +173,34 @@ class UnitAgent(Protocol):
     def unit_status(self, host: str, unit: str, *, timeout_s: float = 1.0) -> Json:
         """``{"running": bool, "pid": int|None, "starts": int, "fence": int}``; the highest fence seen."""
         ...
+
+
+class FileAgent(Protocol):
+    """The agent of a service host: its versioned files, which are configuration files and links to releases.
+
+    ``file`` names one of the agent's own configuration; no path and no content is ever sent or answered.
+    """
+
+    def file_status(self, host: str, file: str, *, timeout_s: float = 5.0) -> Json:
+        """``{"digest", "staged", "loaded": str|None, "fence": int}``: SHA-256 of what is there, of what waits
+        beside it, of what this agent has put there and told to who reads it (None: nothing); the highest
+        fence seen. Reads only.
+        """
+        ...
+
+    def keep_file(self, host: str, file: str, *, staged: bool = False, timeout_s: float = 5.0) -> Json:
+        """Keeps on the host what the file holds, or what waits beside it: ``{"digest": str}``. Idempotent.
+
+        ActionFailed when nothing is there. What is served is not touched, so it bears no fence.
+        """
+        ...
+
+    def put_file(
+        self, host: str, file: str, digest: str, key: str, *, fence: int, timeout_s: float = 30.0
+    ) -> Json:
+        """Has the file hold a kept content, in one act, and tells who reads it. Idempotent.
+
+        ActionFailed when it is not kept there, when its check refuses it (nothing is changed then), or when
+        its reload fails. StaleAuthority when the file has seen a higher fence.
+        """
+        ...

@@ -102,7 +102,6 @@ class RecoveryOrchestrator:
         self._journal = journal
         self._incidents = incidents
         self._actions = actions
-        self._rollback = RollbackController(actions)
         self._clock = clock
         self._dispatch = dispatch
         self._leases = leases
@@ -228,7 +227,7 @@ class RecoveryOrchestrator:
             ctx = self._context(run, lost)
             if run.phase is Phase.UNDO:
                 self._reached(run, "captured")
-                return self._rollback.undo(step.action, ctx)
+                return RollbackController.undo(self._actions[step.action], ctx)
             return self._do(run, self._actions[step.action], ctx)
         except HaTasksError as error:
             if isinstance(error, StaleFence):

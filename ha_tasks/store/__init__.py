@@ -24,6 +24,7 @@ from ha_tasks.store.replication import SqlReplicationBook
 from ha_tasks.store.requests import SqlRequestBook
 from ha_tasks.store.revisions import SqlRevisions
 from ha_tasks.store.schedule import SqlScheduleBook, SqlTickBook
+from ha_tasks.store.versions import SqlVersions
 from ha_tasks.store.wanted import SqlWantedServers
 
 
@@ -42,6 +43,7 @@ class Store:
         self._database = Database(url, limit_s=limit_s)
         self.audit = SqlAudit(self._database)
         self.revisions = SqlRevisions(self._database)
+        self.versions = SqlVersions(self._database)
         self.journal = SqlJournal(self._database)
         self.incidents = SqlIncidents(self._database)
         self.observations = SqlObservations(self._database)

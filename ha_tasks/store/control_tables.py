@@ -1,7 +1,7 @@
 """The tables of what people and other services say to the control plane, and of who leads it.
 
-Revisions of the inventory, maintenance, requests, leadership, the schedule's ticks, the audit chain and
-how far its events have been told.
+Revisions of the inventory, versions of what services are served from, maintenance, requests, leadership, the
+schedule's ticks, the audit chain and how far its events have been told.
 """
 
 from __future__ import annotations
@@ -114,6 +114,21 @@ class _EventCursor(TypedColumns):
 
 
 event_cursor = Table("event_cursor", metadata, _EventCursor)
+
+
+class _ServiceVersion(TypedColumns):
+    service: Named[str] = Column(primary_key=True)
+    no: Named[int] = Column(Id, primary_key=True, autoincrement=False)
+    files: Named[Json] = Column(PlainJson, nullable=False)
+    actor: Named[str] = Column(Words)
+    reason: Named[str] = Column(Words)
+    recorded_at: Named[datetime] = Column(Moment)
+    judgement: Named[str]
+    judged_at: Named[datetime | None] = Column(Moment)
+    why: Named[str] = Column(Words)
+
+
+service_version = Table("service_version", metadata, _ServiceVersion)
 
 
 class _Identity(TypedColumns):

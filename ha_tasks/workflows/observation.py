@@ -26,6 +26,8 @@ EVERY_S = 1.0
 """How often things are kept as recorded, and a heartbeat row is written."""
 WATCH_EVERY_S = 2.0
 """How often the agents are asked whether they remember more than the store, and the like."""
+FILES_EVERY_S = 5.0
+"""How often the agents are asked what services are served from."""
 STANDBY_EVERY_S = 0.5
 """How often the broker is asked whether it is there."""
 ASK_AGAIN_S = 0.5
@@ -52,13 +54,15 @@ class Observer:
         in_place: Callable[[], object] = lambda: None,
         led: Callable[[], object] = lambda: None,
         left: Callable[[], object] = lambda: None,
+        files: Callable[[], object] = lambda: None,
         exits: ExitWatch | None = None,
     ) -> None:
         """``watch`` looks whether the store is to be trusted, every WATCH_EVERY_S; ``witness`` writes the
         head of the audit chain down, every EVERY_S; ``standby`` sees to runs while the broker is away,
         every STANDBY_EVERY_S; ``tell`` tells the agents what the store says, ``in_place`` starts crashed
         primaries again whose failover is refused, ``led`` judges clusters that others lead: every EVERY_S;
-        ``left`` ends incidents of what has left the inventory, every WATCH_EVERY_S.
+        ``left`` ends incidents of what has left the inventory, every WATCH_EVERY_S; ``files`` looks
+        at what services are served from, every FILES_EVERY_S.
         """
         self._services = list(platform.services.values())
         self._every_s = min((s.check.interval_s for s in self._services), default=0.5)
@@ -73,6 +77,7 @@ class Observer:
             ("in-place", EVERY_S, in_place),
             ("led-by-others", EVERY_S, led),
             ("left-inventory", WATCH_EVERY_S, left),
+            ("files", FILES_EVERY_S, files),
         )
         self._exits = exits
         self._hint = threading.Event()

@@ -6,7 +6,7 @@ begin beside it; what fails meanwhile is put back by the run itself, or recovere
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ha_tasks.disaster_recovery.recovery_planner import RecoveryPlanner
@@ -42,7 +42,7 @@ class Ordered:
 
 
 class PlannedWork:
-    """Where people order switchovers and restarts."""
+    """Where people order switchovers, restarts and versions."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class PlannedWork:
         """Starts the run, once per key; Refused with the reason when a guard says no.
 
         ScopeBusy when another run is active on the service. An open incident of the service refuses, too:
-        what is half broken is mended first.
+        what is half broken is mended first. Not so where another version of its files is ordered.
         """
         plan = self.plan(ordered.kind, ordered.service, ordered.instance)
         self._must_be_allowed(ordered, plan, verdicts)
@@ -111,11 +111,15 @@ class PlannedWork:
             self._orchestrator.send(message)
         return run
 
+    def _in_the_way(self, ordered: Ordered) -> Iterable[Incident]:
+        """Another version of what it is served from is how a service is mended: nothing has to be well."""
+        return () if ordered.kind is IncidentKind.VERSION_ORDERED else self._incidents.current()
+
     def _must_be_allowed(self, ordered: Ordered, plan: Plan, verdicts: Sequence[Verdict]) -> None:
         held = self._held()
         if held is not None:
             raise Refused(held)
-        for incident in self._incidents.current():
+        for incident in self._in_the_way(ordered):
             mine = incident.service == ordered.service and incident.holds_key
             if mine and incident.kind not in TOLD and incident.state not in SETTLED:
                 raise Refused(

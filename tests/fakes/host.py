@@ -1,12 +1,12 @@
-"""Host agents in memory: nodes of one PostgreSQL cluster, and units."""
+"""Host agents in memory: nodes of one PostgreSQL cluster, units, and versioned files."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from ha_tasks.errors import AgentRefused, AgentUnreachable, PassingFailure, StaleAuthority
+from ha_tasks.errors import ActionFailed, AgentRefused, AgentUnreachable, PassingFailure, StaleAuthority
 from ha_tasks.model.cluster import Revoked
 from ha_tasks.model.plain import Json
 from ha_tasks.model.replication_slots import slot_name
@@ -269,3 +269,68 @@ class FakeHostAgents:
     def _require(holds: bool, why: str) -> None:
         if not holds:
             raise AgentRefused(why)
+
+
+class FakeFileAgents:
+    """``ports.host.FileAgent`` in memory. ``places``: (host, file) -> digest there; ``staged``: what waits.
+
+    ``refused``: digests that the check of their file refuses; ``deaf``: files whose reload fails.
+    ``put``: told of each exchange, as (host, file, digest).
+    """
+
+    def __init__(self, places: Mapping[tuple[str, str], str | None]) -> None:
+        self.places = dict(places)
+        self.staged: dict[tuple[str, str], str] = {}
+        self.silent: set[str] = set()
+        self.refused: set[str] = set()
+        self.deaf: set[str] = set()
+        self.told: list[tuple[str, str, str]] = []
+        self.put: Callable[[str, str, str], None] = lambda *_: None
+        self._kept: set[tuple[str, str, str]] = set()
+        self._loaded: dict[tuple[str, str], str] = {}
+        self._fences: dict[tuple[str, str], int] = {}
+
+    def file_status(self, host: str, file: str, *, timeout_s: float = 5.0) -> Json:
+        place = self._place(host, file)
+        return {
+            "digest": self.places[place],
+            "staged": self.staged.get(place),
+            "loaded": self._loaded.get(place),
+            "fence": self._fences.get(place, 0),
+        }
+
+    def keep_file(self, host: str, file: str, *, staged: bool = False, timeout_s: float = 5.0) -> Json:
+        place = self._place(host, file)
+        digest = self.staged.get(place) if staged else self.places[place]
+        if digest is None:
+            raise ActionFailed(f"{file}: there is nothing")
+        self._kept.add((*place, digest))
+        return {"digest": digest}
+
+    def put_file(
+        self, host: str, file: str, digest: str, key: str, *, fence: int, timeout_s: float = 30.0
+    ) -> Json:
+        place = self._place(host, file)
+        if fence < self._fences.get(place, 0):
+            raise StaleAuthority(f"{file} has seen fence {self._fences[place]}")
+        self._fences[place] = fence
+        self._loaded.pop(place, None)
+        if (*place, digest) not in self._kept:
+            raise ActionFailed(f"{file}: content {digest[:12]} is not kept on this host")
+        if self.places[place] != digest:
+            if digest in self.refused:
+                raise ActionFailed(f"{file}: its check refuses content {digest[:12]}, nothing was changed")
+            self.places[place] = digest
+        if file in self.deaf:
+            raise ActionFailed(f"{file}: its reload failed")
+        self.told.append((host, file, digest))
+        self._loaded[place] = digest
+        self.put(host, file, digest)
+        return {"digest": digest}
+
+    def _place(self, host: str, file: str) -> tuple[str, str]:
+        if host in self.silent:
+            raise AgentUnreachable(f"the agent of {host} does not answer")
+        if (host, file) not in self.places:
+            raise AgentRefused(f"there is no file {file} here")
+        return host, file

@@ -57,6 +57,7 @@ from tests.fakes.locked import one_at_a_time, plain
 from tests.fakes.maintenance import FakeMaintenanceBook
 from tests.fakes.requests import FakeRequestBook
 from tests.fakes.revisions import FakeRevisions
+from tests.fakes.versions import FakeVersions
 
 
 @dataclass
@@ -674,6 +675,7 @@ class FakeStore:
         self.clusters = FakeClusters(self.audit, self.journal)
         self.wanted = FakeWantedServers(self.journal, self.audit, self.clusters)
         self.limits = FakeLimits(self.audit)
+        self.versions = FakeVersions(self.audit, self.journal.must_hold)
         self.maintenance = FakeMaintenanceBook(self.audit)
         self.leadership = FakeLeadership()
         self.ticks = FakeTickBook(self.leadership, self.ledger)

@@ -160,12 +160,12 @@ class World:
             clock=self.clock,
             actor=name,
         )
-        nothing: Any = None  # no HTTP service here
+        nothing: Any = None  # no HTTP service here, and no versions
         return RecoveryOrchestrator(
             platform=self.platform,
             journal=self.store.journal,
             incidents=self.store.incidents,
-            actions=shipped(nothing, self._tools, verify),
+            actions=shipped(nothing, self._tools, nothing, verify),
             clock=self.clock,
             dispatch=FakeDispatch(),
             leases=FakeLeaseKeeper(),

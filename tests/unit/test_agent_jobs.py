@@ -12,6 +12,8 @@ from ha_tasks.errors import ActionFailed, PassingFailure, StaleAuthority
 from ha_tasks.model.progress import Progress
 from ha_tasks.ports.host import Authority
 from tests.integration.agent_nodes import wait_until
+from workers.agent.config import FileConfig
+from workers.agent.files import Files
 from workers.agent.jobs import Jobs
 from workers.agent.ledger import Ledger
 from workers.agent.routes import Routes
@@ -132,7 +134,10 @@ class Database:
 
 
 def routes(tmp_path) -> Routes:
-    return Routes(host="pg1", node="pg1", database=Database(), units=Units({}, tmp_path))
+    units = Units({}, tmp_path)
+    conf = FileConfig(name="conf", path=tmp_path / "conf", reload=("true",))
+    files = Files({"conf": conf}, tmp_path, units)
+    return Routes(host="pg1", node="pg1", database=Database(), units=units, files=files)
 
 
 BODY = {"epoch": 1, "fence": 2, "timeout_s": 0.5, "upstream": "pg2"}
@@ -162,6 +167,13 @@ def test_a_command_reaches_its_verb(tmp_path):
         ("/v1/nodes/pg1/follow", {"force": True}),
         ("/v1/hosts/pg2/units/web1/restart", {}),
         ("/v1/hosts/pg1/units/web1/restart", {}),
+        ("/v1/hosts/pg2/files/conf/keep", {"staged": False}),
+        ("/v1/hosts/pg1/files/other/put", {}),
+        ("/v1/hosts/pg1/files/conf/keep", {"staged": "no"}),
+        ("/v1/hosts/pg1/files/conf/keep", {"staged": False}),
+        ("/v1/hosts/pg1/files/conf/put", {"digest": "0" * 64}),
+        ("/v1/hosts/pg1/files/conf/put", {"path": "/etc/passwd"}),
+        ("/v1/hosts/pg1/files/conf/remove", {}),
     ],
 )
 def test_whatever_else_is_asked_is_refused(tmp_path, path, change):

@@ -122,10 +122,8 @@ class World:
     def starter(self, actor):
         store = self.store
         return RunStarter(
-            planner=RecoveryPlanner(self.platform, load_playbooks(())),
-            guards=GuardFactsGatherer(
-                platform=self.platform, sources=store, clock=self.clock, standing=self.standing
-            ),
+            planner=self.planner(),
+            guards=self.guards(),
             orchestrator=self.orchestrator,
             incidents=store.incidents,
             journal=store.journal,
@@ -135,6 +133,25 @@ class World:
             actor=actor,
             held=lambda: self.held,
             standing=self.standing,
+        )
+
+    def planner(self):
+        return RecoveryPlanner(self.platform, load_playbooks(()))
+
+    def guards(self):
+        return GuardFactsGatherer(
+            platform=self.platform, sources=self.store, clock=self.clock, standing=self.standing
+        )
+
+    def work(self):
+        return PlannedWork(
+            planner=self.planner(),
+            guards=self.guards(),
+            orchestrator=self.orchestrator,
+            incidents=self.store.incidents,
+            journal=self.store.journal,
+            ledger=self.store.ledger,
+            clock=self.clock,
         )
 
     def standing(self):
@@ -195,17 +212,7 @@ def test_a_dead_instance_becomes_one_incident_and_one_run():
 def test_what_planned_work_stops_has_not_failed_until_that_work_has_ended():
     world = World(web())
     world.rounds(3)
-    work = PlannedWork(
-        planner=RecoveryPlanner(world.platform, load_playbooks(())),
-        guards=GuardFactsGatherer(
-            platform=world.platform, sources=world.store, clock=world.clock, standing=world.standing
-        ),
-        orchestrator=world.orchestrator,
-        incidents=world.store.incidents,
-        journal=world.store.journal,
-        ledger=world.store.ledger,
-        clock=world.clock,
-    )
+    work = world.work()
     verdicts = world.detection.judge([world.platform.services["web"]])
     ordered = Ordered(
         kind=IncidentKind.INSTANCE_DOWN,

@@ -347,6 +347,7 @@ def test_recoveries_that_run_are_counted_since_the_oldest():
         ("rejoin",): 0,
         ("switchover",): 0,
         ("sync_set",): 0,
+        ("rollback",): 0,
     }
     assert found["ha_recovery_oldest_start_timestamp_seconds"] == {("restart",): T0.timestamp()}
 
@@ -363,6 +364,7 @@ def test_recoveries_that_wait_for_a_person_do_not_count_as_running():
         ("rejoin",): 0,
         ("switchover",): 0,
         ("sync_set",): 0,
+        ("rollback",): 0,
     }
     assert found["ha_recoveries_running"] == {
         ("failover",): 0,
@@ -370,6 +372,7 @@ def test_recoveries_that_wait_for_a_person_do_not_count_as_running():
         ("rejoin",): 0,
         ("switchover",): 0,
         ("sync_set",): 0,
+        ("rollback",): 0,
     }
 
 

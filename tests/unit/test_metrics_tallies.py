@@ -52,6 +52,7 @@ def test_the_count_is_0_before_the_first_event():
         ("rejoin",): 0,
         ("switchover",): 0,
         ("sync_set",): 0,
+        ("rollback",): 0,
     }
     assert found["ha_recovery_blocked_total"] == {(guard.value,): 0 for guard in Guard}
     assert found["ha_failovers_total"]["db", "promoted"] == 0

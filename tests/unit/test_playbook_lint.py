@@ -211,7 +211,7 @@ def test_the_shipped_playbooks_have_no_error(platform: Platform):
     found = findings(read_playbooks([SHIPPED]), ACTIONS, platform)
 
     assert errors(found) == ()
-    assert len(found) == 2
+    assert len(found) == 4
 
 
 def test_our_actions_declare_what_they_take_and_whether_they_can_be_undone():
@@ -230,6 +230,7 @@ def test_our_actions_declare_what_they_take_and_whether_they_can_be_undone():
         "stop_primary",
         "choose_successor",
         "close_reads",
+        "apply_version",
     }
 
 

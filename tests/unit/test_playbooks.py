@@ -58,6 +58,8 @@ def test_the_shipped_playbooks_are_these():
     assert {name: [str(step.action) for step in p.steps] for name, p in playbooks.items()} == {
         "http-instance": ["take_out", "spare_in", "restart_instance", "put_back", "spare_out"],
         "postgres-narrow-set": ["narrow_sync_set"],
+        "version-apply": ["apply_version"],
+        "version-rollback": ["apply_version"],
         "postgres-failover": [
             "open_epoch",
             "isolate_primary",

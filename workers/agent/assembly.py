@@ -11,6 +11,7 @@ from pathlib import Path
 from ha_tasks.errors import AlreadyRunning, StartFailed
 from workers.agent.commands import DatabaseCommands
 from workers.agent.config import AgentConfig
+from workers.agent.files import Files
 from workers.agent.instance import Instance
 from workers.agent.jobs import Jobs
 from workers.agent.ledger import Ledger
@@ -34,7 +35,14 @@ class Agent:
         self._ended = threading.Event()
         database = _database(config, self._ended)
         node = config.postgres.node if config.postgres else ""
-        routes = Routes(host=config.host, node=node, database=database, units=units, allow=config.allow)
+        routes = Routes(
+            host=config.host,
+            node=node,
+            database=database,
+            units=units,
+            files=Files(config.files, config.state_dir, units),
+            allow=config.allow,
+        )
         try:
             self._server = AgentServer(config.listen, routes=routes, key=config.key)
         except OSError as error:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from ha_tasks.adapters.agent_signing import SHORTEST_KEY
 from ha_tasks.adapters.wire import parse_address
 from ha_tasks.errors import UsageError
-from workers.agent.verbs import NODE_VERBS, UNIT_VERB, VERBS
+from workers.agent.verbs import FILE_VERBS, NODE_VERBS, UNIT_VERB, VERBS
 
 T = TypeVar("T")
 _COMMAND_TIMEOUT_S = 10.0
@@ -53,6 +53,24 @@ class UnitConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileConfig:
+    """What may be exchanged under ``name``: the file at ``path``, or with ``releases`` the link at ``path``
+    that leads to one of the directories in there. ``staged``: where the next one waits; None: nowhere.
+
+    ``check`` (``{}`` stands for the candidate) says beforehand whether it can be used. ``reload`` is run
+    afterwards, or else the unit ``unit`` is restarted.
+    """
+
+    name: str
+    path: Path
+    staged: Path | None = None
+    releases: Path | None = None
+    check: tuple[str, ...] = ()
+    reload: tuple[str, ...] = ()
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentConfig:
     """Everything that ``agent.toml`` says, paths absolute, secrets read."""
 
@@ -62,6 +80,7 @@ class AgentConfig:
     state_dir: Path
     postgres: PostgresConfig | None
     units: Mapping[str, UnitConfig]
+    files: Mapping[str, FileConfig]
     allow: frozenset[str]
     """Verbs that this agent carries out; others are refused, however well signed."""
 
@@ -84,9 +103,11 @@ def load_config(path: Path) -> AgentConfig:
         state_dir=state_dir,
         postgres=_postgres(top, run_as, state_dir),
         units={name: _unit(name, table) for name, table in top.tables("units")},
+        files={name: _file(name, table) for name, table in top.tables("files")},
         allow=frozenset(top.texts("allow", default=_NOT_SAID)),
     )
     top.finish()
+    _units_exist(config, path)
     return replace(config, allow=_allowed(config))
 
 
@@ -97,7 +118,13 @@ def _allowed(config: AgentConfig) -> frozenset[str]:
         if unknown:
             raise UsageError(f"allow names {unknown[0]}, which is none of {', '.join(sorted(VERBS))}")
         return config.allow
-    return frozenset(NODE_VERBS if config.postgres else ()) | frozenset({UNIT_VERB} if config.units else ())
+    return frozenset(
+        {
+            *(NODE_VERBS if config.postgres else ()),
+            *((UNIT_VERB,) if config.units else ()),
+            *(FILE_VERBS if config.files else ()),
+        }
+    )
 
 
 def _key(top: _Table) -> bytes:
@@ -158,9 +185,36 @@ def _unit(name: str, table: _Table) -> UnitConfig:
     table.finish()
     if bool(unit.command) == bool(unit.systemd):
         raise UsageError(f"{table.file}: units.{name} needs either command or systemd")
-    if not name.replace("-", "").replace("_", "").isalnum():
-        raise UsageError(f"{table.file}: units.{name}: only letters, digits, - and _ make a unit's name")
+    _must_be_a_name(table, f"units.{name}", name)
     return unit
+
+
+def _file(name: str, table: _Table) -> FileConfig:
+    file = FileConfig(
+        name=name,
+        path=table.path("path"),
+        staged=table.path_or_none("staged"),
+        releases=table.path_or_none("releases"),
+        check=table.texts("check", default=()),
+        reload=table.texts("reload", default=()),
+        unit=table.take("unit", str, default=""),
+    )
+    table.finish()
+    if bool(file.reload) == bool(file.unit):
+        raise UsageError(f"{table.file}: files.{name} needs either reload or unit: who reads it must be told")
+    _must_be_a_name(table, f"files.{name}", name)
+    return file
+
+
+def _units_exist(config: AgentConfig, path: Path) -> None:
+    for file in config.files.values():
+        if file.unit and file.unit not in config.units:
+            raise UsageError(f"{path}: files.{file.name}.unit: there is no [units.{file.unit}]")
+
+
+def _must_be_a_name(table: _Table, key: str, name: str) -> None:
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise UsageError(f"{table.file}: {key}: only letters, digits, - and _ make a name")
 
 
 class _Table:
@@ -191,6 +245,10 @@ class _Table:
         """A path, relative to the file's directory."""
         text = self.take(key, str, default=None if default is None else str(default))
         return (self.file.parent / Path(text).expanduser()).absolute()
+
+    def path_or_none(self, key: str) -> Path | None:
+        """As ``path``; None when it is not there."""
+        return self.path(key) if key in self._left else None
 
     def texts(self, key: str, *, default: tuple[str, ...]) -> tuple[str, ...]:
         """A list of strings."""

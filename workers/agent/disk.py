@@ -11,20 +11,25 @@ from ha_tasks.errors import UsageError
 from ha_tasks.model.plain import Json
 
 
-def write_durably(path: Path, text: str, *, prepare: Callable[[Path], None] | None = None) -> None:
+def write_durably(path: Path, content: str | bytes, *, prepare: Callable[[Path], None] | None = None) -> None:
     """Replaces the file in one act (mode 0600); returns when file and directory are on the disk.
 
-    ``prepare`` is called with the new file before it takes the place of the old one.
+    ``prepare`` is called with the new file before it takes the place of the old one; what it raises leaves
+    the old one where it is.
     """
     fresh = path.with_name(f".{path.name}.fresh")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    with os.fdopen(os.open(fresh, flags, 0o600), "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
-    if prepare:
-        prepare(fresh)
-    fresh.replace(path)
+    try:
+        if prepare:
+            prepare(fresh)
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
     sync_directory(path.parent)
 
 

@@ -13,11 +13,13 @@ from ha_tasks.model.plain import Json
 from ha_tasks.model.self_fence import Standing
 from ha_tasks.ports.host import Authority
 from workers.agent.commands import DatabaseCommands
+from workers.agent.files import Files
 from workers.agent.units import Units
-from workers.agent.verbs import NODE_VERBS, STANDING, UNIT_VERB, VERBS
+from workers.agent.verbs import KEEP_FILE, NODE_VERBS, PUT_FILE, STANDING, UNIT_VERB, VERBS
 
 _NODE = re.compile(r"/v1/nodes/([^/]+)(?:/([^/]+)(?:/([^/]+))?)?")
 _UNIT = re.compile(r"/v1/hosts/([^/]+)/units/([^/]+)(/restart)?")
+_FILE = re.compile(r"/v1/hosts/([^/]+)/files/([^/]+)(/keep|/put)?")
 _LONGEST_S = 3600.0
 _LONGEST_WATCH_S = 10.0
 
@@ -40,6 +42,7 @@ class Routes:
         node: str,
         database: DatabaseCommands | None,
         units: Units,
+        files: Files,
         allow: Collection[str] = VERBS,
     ) -> None:
         self._host = host
@@ -47,6 +50,7 @@ class Routes:
         self._node = node
         self._database = database
         self._units = units
+        self._files = files
 
     def answer(self, method: str, path: str, body: bytes) -> Reply:
         """The reply; errors as ``{"reason", "detail"}`` that the client raises again."""
@@ -66,6 +70,9 @@ class Routes:
             return self._command(_plain(node[1]), _plain(node[2]), _object(body))
         if unit and method == ("POST" if unit[3] else "GET"):
             return self._do_unit(_plain(unit[1]), _plain(unit[2]), _object(body) if unit[3] else None)
+        file = _FILE.fullmatch(path)
+        if file and method == ("POST" if file[3] else "GET"):
+            return self._do_file(_plain(file[1]), _plain(file[2]), file[3] or "", body)
         raise AgentRefused(f"{method} {path} is nothing that this agent knows")
 
     def _read_node(self, node: str, what: str, job: str) -> Json:
@@ -97,14 +104,33 @@ class Routes:
         return database.hear(standing)
 
     def _do_unit(self, host: str, unit: str, restart: Json | None) -> Json:
-        if host != self._host:
-            raise AgentRefused(f"this is the agent of {self._host}, not of {host}")
+        self._require_mine(host)
         if restart is None:
             return self._units.status(unit)
         self._require_allowed(UNIT_VERB)
         key, fence, timeout_s = _text(restart, "key"), _whole(restart, "fence"), _seconds(restart)
         _nothing_else(restart)
         return self._units.restart(unit, key, fence=fence, timeout_s=timeout_s)
+
+    def _do_file(self, host: str, file: str, verb: str, asked: bytes) -> Json:
+        self._require_mine(host)
+        if not verb:
+            return self._files.status(file)
+        body = _object(asked)
+        if verb == "/keep":
+            self._require_allowed(KEEP_FILE)
+            staged = _truth(body, "staged")
+            _nothing_else(body)
+            return self._files.keep(file, staged=staged)
+        self._require_allowed(PUT_FILE)
+        digest, key, fence = _text(body, "digest"), _text(body, "key"), _whole(body, "fence")
+        timeout_s = _seconds(body)
+        _nothing_else(body)
+        return self._files.put(file, digest, key, fence=fence, timeout_s=timeout_s)
+
+    def _require_mine(self, host: str) -> None:
+        if host != self._host:
+            raise AgentRefused(f"this is the agent of {self._host}, not of {host}")
 
     def _require_allowed(self, verb: str) -> None:
         if verb not in VERBS:

@@ -21,7 +21,11 @@ NODE_VERBS: Mapping[str, tuple[str, ...]] = {
 """Verbs of a node and their arguments, all strings, besides epoch, fence and timeout_s."""
 UNIT_VERB = "restart"
 """Of a unit; its arguments are key and fence, besides timeout_s."""
+KEEP_FILE, PUT_FILE = "keep_file", "put_file"
+"""Of a versioned file: keeping what it holds now (argument staged), and putting a kept content into its place
+(digest, key and fence, besides timeout_s)."""
+FILE_VERBS = frozenset({KEEP_FILE, PUT_FILE})
 STANDING = "standing"
 """What the store says, told to a node's agent: no command, and not to be allowed or refused. Its arguments
 are epoch, primary and steady."""
-VERBS = frozenset({*NODE_VERBS, UNIT_VERB})
+VERBS = frozenset({*NODE_VERBS, UNIT_VERB, *FILE_VERBS})
