@@ -191,7 +191,7 @@ def test_a_bad_change_that_somebody_pushed_everywhere_is_found_by_health_and_tak
     (run,) = world.store.journal.recent()
 
     world.drive()
-    world.rounds(6)
+    world.rounds(20)
 
     assert run.plan.playbook == "version-rollback"
     assert world.store.journal.get(run.id).state is RunState.SUCCEEDED
