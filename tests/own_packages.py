@@ -1,4 +1,4 @@
-"""Installs packages that offer actions, for tests: a directory with metadata as pip leaves it, no network."""
+"""Installs packages that offer actions or checks, for tests: metadata as pip leaves it, no network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from pathlib import Path
 
 
 def install(
-    site: Path, name: str, actions: Mapping[str, str], *, version: str = "1.0", code: str = ""
+    site: Path,
+    name: str,
+    actions: Mapping[str, str],
+    *,
+    version: str = "1.0",
+    code: str = "",
+    group: str = "ha_tasks.actions",
 ) -> None:
     """A package ``name`` in ``site``: ``actions`` are its entry points, ``code`` its module (if any)."""
     module = name.replace("-", "_")
@@ -15,6 +21,6 @@ def install(
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     points = "".join(f"{action} = {target}\n" for action, target in actions.items())
-    (info / "entry_points.txt").write_text(f"[ha_tasks.actions]\n{points}")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{points}")
     if code:
         (site / f"{module}.py").write_text(code)

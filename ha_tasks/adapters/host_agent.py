@@ -39,6 +39,7 @@ from ha_tasks.model.clocks import clock_fault
 from ha_tasks.model.cluster import Revoked
 from ha_tasks.model.plain import Json
 from ha_tasks.model.self_fence import Standing
+from ha_tasks.model.system_health import HostReading
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.host import Authority, NodeStatus, Postmaster
 
@@ -51,7 +52,7 @@ _ROUND_TRIP_S = 2.0
 
 
 class HostAgents:
-    """Implements ports.host.DatabaseAgent, ports.host.UnitAgent and ports.host.FileAgent.
+    """Implements ports.host.DatabaseAgent, UnitAgent and FileAgent, and ports.checks.HostResources.
 
     ``urls``: host name -> base URL of its agent; ``hosts``: instance name -> host name. Besides what the
     port says: PassingFailure when the agent tried and may succeed later, ActionFailed when it will not.
@@ -178,6 +179,11 @@ class HostAgents:
         self._must_be_ours(f"{host}/{file}")
         body = {"digest": digest, "key": key, "fence": fence, "timeout_s": timeout_s}
         return self._ask(host, "POST", f"{_file_path(host, file)}/put", body, timeout_s)
+
+    def resources(self, host: str, *, timeout_s: float = 1.0) -> HostReading:
+        """See ports.checks.HostResources. An agent of an earlier version: AgentRefused."""
+        told = self._ask(host, "GET", f"/v1/hosts/{quote(host, safe='')}/resources", None, timeout_s)
+        return HostReading.from_json(told)
 
     def _command(self, node: str, verb: str, by: Authority, timeout_s: float, **arguments: str) -> Json:
         body = {**asdict(by), "timeout_s": timeout_s, **arguments}

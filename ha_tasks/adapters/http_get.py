@@ -26,11 +26,16 @@ class NotHttp(OSError):
 def get(address: str, path: str, deadline: Deadline, *, host: str | None = None) -> Answer:
     """GETs ``path`` from ``host:port``. Raises OSError: refused, TimeoutError, reset, NotHttp."""
     with Wire(address, deadline) as wire:
-        wire.send(_request(path, host or address))
-        try:
-            return _answer(wire)
-        except http.client.HTTPException as error:
-            raise NotHttp(f"not HTTP: {type(error).__name__}") from error
+        return get_over(wire, path, host or address)
+
+
+def get_over(wire: Wire, path: str, host: str) -> Answer:
+    """As ``get``, over a wire that is open; ``host`` as its header says it."""
+    wire.send(_request(path, host))
+    try:
+        return _answer(wire)
+    except http.client.HTTPException as error:
+        raise NotHttp(f"not HTTP: {type(error).__name__}") from error
 
 
 def _request(path: str, host: str) -> bytes:

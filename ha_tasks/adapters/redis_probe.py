@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ha_tasks.adapters.deadline import Deadline
 from ha_tasks.adapters.looking import Sight, Vantage
+from ha_tasks.adapters.resp import command
 from ha_tasks.adapters.wire import Wire
 from ha_tasks.model.platform import Instance, Service
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome
@@ -37,19 +38,10 @@ class RedisProber:
         password = self._password(service)
         commands = [("AUTH", password)] if password is not None else []
         with Wire(instance.address, Deadline(self._clock, service.check.timeout_s)) as wire:
-            wire.send(b"".join(_command(*words) for words in [*commands, ("PING",)]))
+            wire.send(b"".join(command(*words) for words in [*commands, ("PING",)]))
             reader = wire.reader()
             answers = [reader.readline(MOST_LINE_BYTES) for _ in range(len(commands) + 1)]
         return _judged(answers)
-
-
-def _command(*words: str) -> bytes:
-    """In RESP: ``*1 $4 PING``."""
-    parts = [f"*{len(words)}\r\n".encode()]
-    for word in words:
-        raw = word.encode()
-        parts.append(b"$%d\r\n%s\r\n" % (len(raw), raw))
-    return b"".join(parts)
 
 
 def _judged(answers: Sequence[bytes]) -> Sight:

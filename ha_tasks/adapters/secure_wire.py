@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import SplitResult
 
 from ha_tasks.adapters.deadline import Deadline
@@ -43,7 +46,15 @@ class SecureWire(Wire):
         try:
             # The handshake as a whole ends by this timeout.
             plain.settimeout(deadline.left_s())
-            self._socket = trust.wrap_socket(plain, server_hostname=host)
+            secure = trust.wrap_socket(plain, server_hostname=host)
         except BaseException:
             plain.close()
             raise
+        self._socket = secure
+        self._certificate: Mapping[str, Any] = secure.getpeercert() or {}
+
+    @property
+    def certificate_ends(self) -> datetime | None:
+        """When the server's certificate does; None where certificates are not verified."""
+        ends = self._certificate.get("notAfter")
+        return None if ends is None else datetime.fromtimestamp(ssl.cert_time_to_seconds(str(ends)), UTC)

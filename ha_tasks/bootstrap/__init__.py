@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ha_tasks.bootstrap.agents import host_agents
+from ha_tasks.bootstrap.health import checkup_of, monitor_of
 from ha_tasks.bootstrap.homes import (
     DEFAULT_HOME,
     INVENTORY_FILE,
@@ -19,7 +20,12 @@ from ha_tasks.bootstrap.system import System
 from ha_tasks.inventory import Inventory
 from ha_tasks.ports.dispatch import Dispatch
 from ha_tasks.ports.queues import DeadLetters, Queues
-from ha_tasks.workflows.facades import BaseRecovery, HighAvailabilityRecoverySystem
+from ha_tasks.workflows.facades import (
+    BaseRecovery,
+    ComprehensiveHealthMonitor,
+    HighAvailabilityRecoverySystem,
+)
+from ha_tasks.workflows.system_health import BaseHealth
 
 __all__ = [
     "DEFAULT_HOME",
@@ -29,6 +35,7 @@ __all__ = [
     "actor_of",
     "assemble",
     "dead_letters_of",
+    "health_system",
     "home_of",
     "host_agents",
     "inventory_path",
@@ -85,3 +92,11 @@ def recovery_system(
         detect_and_recover=system.detect_and_recover,
         base=base,
     )
+
+
+def health_system(
+    home: str | Path | None = None, base: BaseHealth | None = None
+) -> ComprehensiveHealthMonitor:
+    """The design document's health monitor on the inventory of that home, in this process."""
+    system = assemble(load_inventory(home))
+    return ComprehensiveHealthMonitor(checkup=checkup_of(system), monitor=monitor_of(system), base=base)

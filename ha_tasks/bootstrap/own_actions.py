@@ -58,7 +58,7 @@ class OwnActions:
 
 def offered() -> tuple[Mapping[str, Offer], tuple[Fault, ...]]:
     """What installed packages offer, and what is wrong with their names. Imports nothing of theirs."""
-    good, faults = sifted(_offer(point) for point in entry_points(group=GROUP))
+    good, faults = sifted(offer_of(point) for point in entry_points(group=GROUP))
     return {offer.name: offer for offer in good}, faults
 
 
@@ -98,15 +98,16 @@ def load(tools_for: Callable[[str], ActionTools]) -> OwnActions:
     return OwnActions(actions=actions, offers=offers, faults=every)
 
 
-def _offer(point: EntryPoint) -> Offer:
+def offer_of(point: EntryPoint, what: str = "action") -> Offer:
+    """What an entry point offers, without importing it."""
     name = point.dist.metadata["Name"] if point.dist else None
     version = point.dist.metadata["Version"] if point.dist else None
     provider = f"{name or 'a package without a name'} {version or ''}".strip()
-    return Offer(name=point.name, provider=provider, target=point.value)
+    return Offer(name=point.name, provider=provider, target=point.value, what=what)
 
 
 def _made(offer: Offer, point: EntryPoint, tools: ActionTools) -> Action | Fault:
-    revealed = _Revealed(tools.secret)
+    revealed = Revealed(tools.secret)
     try:
         factory = point.load()
         action = factory(
@@ -119,7 +120,7 @@ def _made(offer: Offer, point: EntryPoint, tools: ActionTools) -> Action | Fault
             )
         )
     except (Exception, SystemExit) as error:  # noqa: BLE001 - code of others may raise anything
-        problem = f"{offer.target} cannot be loaded: {revealed.hide(_said(error))}"
+        problem = f"{offer.target} cannot be loaded: {revealed.hide(said(error))}"
         return unusable(offer, problem, "mend or uninstall the package, then restart the workers")
     lacking = [verb for verb in VERBS if not callable(getattr(action, verb, None))]
     if lacking or isinstance(action, type):
@@ -129,11 +130,12 @@ def _made(offer: Offer, point: EntryPoint, tools: ActionTools) -> Action | Fault
     return OwnAction(action, offer, revealed.hide)
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """What code of others raised."""
     return f"{type(error).__name__}: {error}"
 
 
-class _Revealed:
+class Revealed:
     """Hands secrets out and remembers them, so that they can be kept out of messages."""
 
     def __init__(self, secret: Callable[[str], str]) -> None:
@@ -202,7 +204,7 @@ class OwnAction:
                 raise
             raise _reworded(error, text) from None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - code of others may raise anything
-            raise ActionFailed(self._hide(f"{self._offer.provider}: {_said(error)}")) from None
+            raise ActionFailed(self._hide(f"{self._offer.provider}: {said(error)}")) from None
 
     def _plain(self, verb: str, answer: Json) -> Json:
         try:

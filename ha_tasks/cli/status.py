@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ha_tasks.cli import led_by_others
+from ha_tasks.cli import health, led_by_others
 from ha_tasks.cli.advice import advice
 from ha_tasks.cli.apply import standing_lines
 from ha_tasks.cli.incidents import described as incident_described
@@ -19,7 +19,8 @@ from ha_tasks.cli.replication import brief_lines, looked_at
 from ha_tasks.cli.runs import brief as run_brief
 from ha_tasks.cli.session import Records, Session, pass_session, with_home, with_json
 from ha_tasks.cli.switch import engaged, switch_line
-from ha_tasks.errors import BrokerUnreachable
+from ha_tasks.errors import BrokerUnreachable, UsageError
+from ha_tasks.failover.checkup import standing
 from ha_tasks.model.cluster import Cluster
 from ha_tasks.model.incident import TOLD, IncidentState
 from ha_tasks.model.leadership import BEAT
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 SEEN_WITHIN = timedelta(seconds=5)
 """Outcomes of probes older than this say nothing about now."""
-BELIEVED_FOR = timedelta(seconds=15)
-"""A judgement older than this is no longer believed: whoever judges is away."""
 WORKERS_SINCE = timedelta(hours=1)
 SILENT_AFTER_S = 10.0
 STORIES, EVENTS = 3, 8
@@ -46,15 +45,25 @@ NOT_WELL = ("unavailable", "degraded", "unknown")
 
 @click.command("status")
 @click.option("--watch", is_flag=True, help="Show it anew twice a second, until Ctrl-C.")
+@click.option("--health", "checkup", is_flag=True, help="Check services, machines, databases, externals now.")
 @with_home
 @with_json
 @pass_session
-def command(session: Session, watch: bool) -> None:
-    """What is broken, since when, what is being done, what you can do."""
+def command(session: Session, watch: bool, checkup: bool) -> int:
+    """What is broken, since when, what is being done, what you can do.
+
+    With --health every check is made now, and the exit status is 1 while the system is not healthy.
+    """
+    if watch and checkup:
+        raise UsageError("--watch shows what is stored, --health asks everything anew: choose one")
     # Imports every driver, which only this call needs.
     from ha_tasks.bootstrap import queues_of
 
     system = session.system()
+    if checkup:
+        found = health.asked_now(system)
+        session.result(found, health.lines)
+        return health.status_of(found)
     queues = queues_of(system.inventory)
     if watch:
         from ha_tasks.cli.live import show_live
@@ -62,6 +71,7 @@ def command(session: Session, watch: bool) -> None:
         show_live(lambda: everything(system, queues))
     else:
         session.result(everything(system, queues), lines)
+    return 0
 
 
 def everything(system: System, queues: Queues | None) -> Json:
@@ -151,7 +161,7 @@ def backlogs(queues: Queues | None, now: datetime) -> tuple[list[Json], str]:
 
 
 def _service(service: Service, store: Records, outcomes: Sequence[ProbeOutcome], now: datetime) -> Json:
-    standing, at = _state(service.name, store, now)
+    state_now, at = standing(service.name, store.ledger, now)
     score = store.ledger.scores().get(service.name)
     cluster = _cluster(service, store)
     led = led_by_others.described(service, outcomes, now) if _is_led_by_others(service) else None
@@ -160,8 +170,8 @@ def _service(service: Service, store: Records, outcomes: Sequence[ProbeOutcome],
         "name": service.name,
         "kind": str(service.kind),
         "managed_by": str(service.managed_by),
-        "state": standing,
-        "since": at,
+        "state": state_now,
+        "since": None if at is None else at.isoformat(),
         "score": score[0] if score else None,
         "rto_s": service.rto_s,
         "cluster": None if cluster is None else _cluster_described(cluster),
@@ -179,18 +189,6 @@ def _service(service: Service, store: Records, outcomes: Sequence[ProbeOutcome],
             for instance in service.instances
         ],
     }
-
-
-def _state(service: str, store: Records, now: datetime) -> tuple[str, str | None]:
-    """(state, since when); unknown when nobody has judged it lately."""
-    judged = store.ledger.scores().get(service)
-    standing = [i for i in store.ledger.intervals(now) if i.service == service and i.until is None]
-    if not standing:
-        return "unknown", None
-    latest = max(standing, key=lambda interval: interval.since)
-    if judged is not None and now - judged[1] > BELIEVED_FOR and latest.state != "unknown":
-        return "unknown", judged[1].isoformat()
-    return latest.state, latest.since.isoformat()
 
 
 def _is_led_by_others(service: Service) -> bool:

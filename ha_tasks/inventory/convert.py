@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ha_tasks.inventory.schema import InventoryFile
+from ha_tasks.inventory.schema_health import ExternalTable
 from ha_tasks.inventory.schema_services import (
     TIERS,
     InstanceTable,
@@ -19,8 +20,11 @@ from ha_tasks.model.platform import (
     Balancer,
     Check,
     DataPolicy,
+    External,
+    ExternalKind,
     Host,
     Instance,
+    Limits,
     ManagedBy,
     PatroniApi,
     Platform,
@@ -42,9 +46,15 @@ def platform_from(file: InventoryFile, directory: Path) -> Platform:
         name=file.platform.name,
         services={name: _service(name, table, directory) for name, table in file.services.items()},
         hosts={
-            name: Host(name=name, agent_url=table.agent, stonith=tuple(table.stonith))
+            name: Host(
+                name=name,
+                agent_url=table.agent,
+                stonith=tuple(table.stonith),
+                limits=Limits(**table.limits.model_dump()),
+            )
             for name, table in file.hosts.items()
         },
+        external={name: _external(name, table, directory) for name, table in file.external.items()},
         balancers={name: Balancer(name=name, socket=table.socket) for name, table in file.balancers.items()},
         policies=Policies(**file.policies.model_dump()),
         webhooks={
@@ -84,6 +94,20 @@ def _instance(service: str, kind: str, table: InstanceTable) -> Instance:
         priority=table.priority,
         site=table.site or "",
         synchronous=table.sync,
+    )
+
+
+def _external(name: str, table: ExternalTable, directory: Path) -> External:
+    return External(
+        name=name,
+        kind=ExternalKind(table.kind),
+        target=table.target,
+        timeout_s=table.timeout_s,
+        expect_status=table.expect_status,
+        expires_within_days=table.expires_within_days,
+        weight=TIERS[table.tier],
+        remedy=table.remedy,
+        tls=None if table.tls is None else settings_of(table.tls, directory),
     )
 
 

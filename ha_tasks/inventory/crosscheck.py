@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ha_tasks.inventory import forms, led, standbys, tls
+from ha_tasks.inventory import forms, led, outside, standbys, tls
 from ha_tasks.inventory.schema import InventoryFile
 from ha_tasks.inventory.schema_services import InstanceTable, ServiceTable
 from ha_tasks.inventory.store_place import Resolve, as_written, owner_of_store_place
@@ -327,6 +327,12 @@ def _tls_fits(file: InventoryFile) -> Iterator[Finding]:
         yield Finding(key=key, problem=problem, mending=mending, warning=warning)
 
 
+def _external_fits(file: InventoryFile) -> Iterator[Finding]:
+    for name, table in file.external.items():
+        for key, problem, mending, warning in outside.misfits(f"external.{name}", table):
+            yield Finding(key=key, problem=problem, mending=mending, warning=warning)
+
+
 def _webhooks(file: InventoryFile) -> Iterator[Finding]:
     for name, count in Counter(table.name for table in file.webhooks).items():
         if count > 1:
@@ -361,5 +367,6 @@ _RULES: tuple[Callable[[InventoryFile], Iterator[Finding]], ...] = (
     _broker_is_apart,
     _broker_is_one,
     _tls_fits,
+    _external_fits,
     _webhooks,
 )

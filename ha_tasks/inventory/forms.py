@@ -16,6 +16,7 @@ from ha_tasks.model.event import TOLD
 NAME_PATTERN = r"^[a-zA-Z][a-zA-Z0-9_-]{0,62}$"
 _NAME = re.compile(NAME_PATTERN)
 _EVENT_STATE = re.compile(r"^[a-z_*]+$")
+_LABEL = re.compile(r"^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$")
 _POSTGRES_NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 BROKER_SCHEMES = ("redis", "rediss", "sentinel", "amqp", "amqps")
 SQLITE = "sqlite:///"
@@ -50,6 +51,14 @@ def address(value: str) -> str:
     bracketed = host.startswith("[") and host.endswith("]")
     if not host or (":" in host and not bracketed) or "/" in host or not _is_port(port):
         raise ValueError("is no address", "write host:port, like 10.0.0.5:8101 or [::1]:8101")
+    return value
+
+
+def host_name(value: str) -> str:
+    """A name that a name server may know."""
+    labels = value.removesuffix(".").split(".")
+    if len(value) > 253 or not all(_LABEL.match(label) for label in labels):
+        raise ValueError("is no name of a host", "write it like db.example.org, without scheme and port")
     return value
 
 

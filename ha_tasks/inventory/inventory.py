@@ -41,6 +41,8 @@ class Inventory:
     """What the file says, without any override from the environment; secrets as references."""
     action_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     action_secrets: Mapping[str, Mapping[str, Secret]] = field(default_factory=dict)
+    check_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    check_secrets: Mapping[str, Mapping[str, Secret]] = field(default_factory=dict)
     webhook_secrets: Mapping[str, Secret] = field(default_factory=dict)
     patroni_passwords: Mapping[str, Secret] = field(default_factory=dict)
 
@@ -86,11 +88,20 @@ class Inventory:
 
     def secret_of(self, action: str, name: str) -> str:
         """A secret of one's own action; raises InventoryError when it has none of that name."""
-        secret = self.action_secrets.get(action, {}).get(name)
+        return self._own_secret("actions", self.action_secrets, action, name)
+
+    def check_secret_of(self, check: str, name: str) -> str:
+        """A secret of one's own check; raises InventoryError when it has none of that name."""
+        return self._own_secret("checks", self.check_secrets, check, name)
+
+    def _own_secret(
+        self, section: str, secrets: Mapping[str, Mapping[str, Secret]], owner: str, name: str
+    ) -> str:
+        secret = secrets.get(owner, {}).get(name)
         if secret is None:
             raise InventoryError(
-                f'{self.path}: actions.{action}.secrets.{name}: is missing; add [actions."{action}".secrets] '
-                f'with {name} = {{ file = "secrets/..." }}'
+                f"{self.path}: {section}.{owner}.secrets.{name}: is missing; "
+                f'add [{section}."{owner}".secrets] with {name} = {{ file = "secrets/..." }}'
             )
         return secret.reveal()
 

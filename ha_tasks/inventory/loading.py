@@ -18,7 +18,7 @@ from ha_tasks.inventory.convert import platform_from
 from ha_tasks.inventory.crosscheck import findings
 from ha_tasks.inventory.environment import override, variable_for
 from ha_tasks.inventory.inventory import Inventory
-from ha_tasks.inventory.schema import InventoryFile
+from ha_tasks.inventory.schema import ActionTable, InventoryFile
 from ha_tasks.inventory.schema_base import SecretTable
 from ha_tasks.inventory.schema_services import ServiceTable
 from ha_tasks.inventory.secret import (
@@ -189,9 +189,10 @@ def _references(file: InventoryFile) -> Iterator[tuple[str, SecretTable]]:
         if service.patroni is not None
     ]
     candidates += [
-        (_action_key(name, secret), table)
-        for name, action in file.actions.items()
-        for secret, table in action.secrets.items()
+        (_own_key(section, name, secret), table)
+        for section, owners in (("actions", file.actions), ("checks", file.checks))
+        for name, owner in owners.items()
+        for secret, table in owner.secrets.items()
     ]
     candidates += [(_webhook_key(table.name), table.secret) for table in file.webhooks]
     return ((key, table) for key, table in candidates if table is not None)
@@ -209,8 +210,8 @@ def _patroni_key(name: str) -> str:
     return f"services.{name}.patroni.password"
 
 
-def _action_key(action: str, secret: str) -> str:
-    return f"actions.{action}.secrets.{secret}"
+def _own_key(section: str, owner: str, secret: str) -> str:
+    return f"{section}.{owner}.secrets.{secret}"
 
 
 def _webhook_key(name: str) -> str:
@@ -276,13 +277,21 @@ def _inventory(
         patroni_passwords={n: secrets[key] for n in file.services if (key := _patroni_key(n)) in secrets},
         content=content,
         action_settings={name: table.settings for name, table in file.actions.items()},
-        action_secrets={
-            name: {secret: secrets[_action_key(name, secret)] for secret in table.secrets}
-            for name, table in file.actions.items()
-        },
+        action_secrets=_own_secrets("actions", file.actions, secrets),
+        check_settings={name: table.settings for name, table in file.checks.items()},
+        check_secrets=_own_secrets("checks", file.checks, secrets),
         webhook_secrets={table.name: secrets[_webhook_key(table.name)] for table in file.webhooks},
         warnings=warnings,
     )
+
+
+def _own_secrets(
+    section: str, owners: Mapping[str, ActionTable], secrets: Mapping[str, Secret]
+) -> Mapping[str, Mapping[str, Secret]]:
+    return {
+        name: {secret: secrets[_own_key(section, name, secret)] for secret in table.secrets}
+        for name, table in owners.items()
+    }
 
 
 def _broker(

@@ -21,6 +21,7 @@ from ha_tasks.inventory.schema_base import (
     Table,
     TlsTable,
 )
+from ha_tasks.inventory.schema_health import ExternalTable, LimitsTable
 from ha_tasks.inventory.schema_services import ServiceTable
 
 
@@ -111,11 +112,11 @@ class PlaybooksTable(Table):
 
 
 class ActionTable(Table):
-    """What one's own action is given; the names inside are the action's own."""
+    """What one's own action or check is given; the names inside are its own."""
 
     settings: dict[str, str] = Field(default_factory=dict, description="Settings, as texts.")
     secrets: dict[Name, SecretTable] = Field(
-        default_factory=dict, description="Secret references; the action reads each when it needs it."
+        default_factory=dict, description="Secret references; each is read when it is needed."
     )
 
 
@@ -129,6 +130,9 @@ class HostTable(Table):
         default_factory=list,
         description="Command that switches it off, word by word; exit status 0: it is off. Run only when a "
         "failover with possible loss needs the proof that its primary is dead.",
+    )
+    limits: LimitsTable = Field(
+        default_factory=LimitsTable, description="Up to where it is called well in the system's health."
     )
 
 
@@ -201,11 +205,17 @@ class InventoryFile(Table):
     actions: dict[ActionWord, ActionTable] = Field(
         default_factory=dict, description="What one's own actions are given, by the action's name."
     )
+    checks: dict[ActionWord, ActionTable] = Field(
+        default_factory=dict, description="What one's own health checks are given, by the check's name."
+    )
     hosts: dict[Name, HostTable] = Field(
         default_factory=dict, description="Machines with a host agent, by name."
     )
     balancers: dict[Name, BalancerTable] = Field(default_factory=dict, description="Each HAProxy, by name.")
     services: dict[Name, ServiceTable] = Field(min_length=1, description="Protected services, by name.")
+    external: dict[Name, ExternalTable] = Field(
+        default_factory=dict, description="What the platform needs and does not own, by name."
+    )
     webhooks: list[WebhookTable] = Field(
         default_factory=list, description="Endpoints that are told of events; see the contract page."
     )

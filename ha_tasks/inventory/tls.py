@@ -52,6 +52,7 @@ def file_problems(file: InventoryFile, directory: Path) -> Iterator[tuple[str, s
     """(key, problem, mending) of files that are missing, and of a key that others may read."""
     tables = {section: table for section, _, table, _ in _sections(file)}
     tables |= {f"services.{n}.patroni": s.patroni.tls for n, s in file.services.items() if s.patroni}
+    tables |= {f"external.{name}": each.tls for name, each in file.external.items()}
     for section, table in tables.items():
         if table is None:
             continue

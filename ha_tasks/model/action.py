@@ -48,11 +48,14 @@ class Traits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """An action that an installed package offers. ``provider``: the package and its version."""
+    """What an installed package offers: an action, or a ``what`` of another kind. ``provider``: the package
+    and its version.
+    """
 
     name: str
     provider: str
     target: str
+    what: str = "action"
 
 
 def sifted(offers: Iterable[Offer]) -> tuple[tuple[Offer, ...], tuple[Fault, ...]]:
@@ -70,7 +73,7 @@ def _fault(offer: Offer, times: Counter[str], every: Sequence[Offer]) -> Fault |
     if not is_own_name(offer.name):
         return unusable(
             offer,
-            "is no name for an action of one's own",
+            f"is no name for {'an' if offer.what == 'action' else 'a'} {offer.what} of one's own",
             f"write it like acme.cdn_mode: small letters, digits, _, a dot, {LONGEST_NAME} at most",
         )
     if times[offer.name] > 1:
@@ -81,4 +84,4 @@ def _fault(offer: Offer, times: Counter[str], every: Sequence[Offer]) -> Fault |
 
 def unusable(offer: Offer, problem: str, mending: str) -> Fault:
     """The fault of an offer, laid at the door of the package that makes it."""
-    return Fault(file=offer.provider, key=f"action {offer.name}", problem=problem, mending=mending)
+    return Fault(file=offer.provider, key=f"{offer.what} {offer.name}", problem=problem, mending=mending)

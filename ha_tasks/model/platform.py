@@ -42,6 +42,16 @@ class ManagedBy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Up to where a machine is well. ``load``: runnable tasks per core; the others: shares in use, 0 to 1."""
+
+    load: float = 4.0
+    memory: float = 0.92
+    disk: float = 0.9
+    descriptors: float = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """A machine with a host agent; ``agent_url`` is like ``http://10.0.0.5:7100``."""
 
@@ -49,6 +59,7 @@ class Host:
     agent_url: str
     stonith: tuple[str, ...] = ()
     """Command (argv) that switches it off; empty: there is none."""
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +211,33 @@ class Policies:
     probe_retention_s: float = 3600.0
 
 
+class ExternalKind(StrEnum):
+    """How something outside is looked at."""
+
+    HTTP = "http"
+    TCP = "tcp"
+    DNS = "dns"
+    TLS = "tls"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class External:
+    """Something that the platform needs and does not own. ``target``: an URL (HTTP), ``host:port`` (TCP, TLS)
+    or a name (DNS). ``weight`` as a service's; ``remedy``: what to do when it is down, in words of one's own.
+    """
+
+    name: str
+    kind: ExternalKind
+    target: str
+    timeout_s: float = 2.0
+    expect_status: int = 200
+    expires_within_days: int = 14
+    """A certificate (TLS, https) that ends sooner is told."""
+    weight: float = 1.0
+    remedy: str = ""
+    tls: Tls | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
     """An endpoint that is told of events; ``events`` are patterns of verbs, like ``incident.*``."""
@@ -219,3 +257,4 @@ class Platform:
     balancers: Mapping[str, Balancer]
     policies: Policies = field(default_factory=Policies)
     webhooks: Mapping[str, Webhook] = field(default_factory=dict)
+    external: Mapping[str, External] = field(default_factory=dict)

@@ -1,13 +1,17 @@
-"""The class that the design document shows for recovery: a thin front over the parts."""
+"""The classes that the design document shows for recovery and health: thin fronts over the parts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
+from ha_tasks.failover.checkup import Checkup
 from ha_tasks.model.results import RecoveryResult
+from ha_tasks.model.system_health import AreaHealth, SystemHealthStatus
 from ha_tasks.recovery.failure_detector import FailureDetector
 from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
 from ha_tasks.workflows.recovery import DetectAndRecover
+from ha_tasks.workflows.system_health import BaseHealth, MonitorSystemHealth
 
 
 class BaseRecovery(Protocol):
@@ -43,3 +47,38 @@ class HighAvailabilityRecoverySystem:
         return RecoveryResult(
             success=False, message="no failure found here, but the platform's own check reports one"
         )
+
+
+class ComprehensiveHealthMonitor:
+    """``bootstrap.health_system()`` makes one. A ``base`` is asked first, and counts as one check."""
+
+    def __init__(
+        self, *, checkup: Checkup, monitor: MonitorSystemHealth, base: BaseHealth | None = None
+    ) -> None:
+        self.checkup = checkup
+        self.base = base
+        self._monitor = monitor
+
+    def monitor_system_health(self) -> SystemHealthStatus:
+        """See workflows/system_health.py."""
+        return self._monitor(self.base)
+
+    def check_all_services_health(self) -> AreaHealth:
+        """See failover/checkup.py, as the others."""
+        return self.checkup.check_all_services_health()
+
+    def check_infrastructure_health(self) -> AreaHealth:
+        """Machines."""
+        return self.checkup.check_infrastructure_health()
+
+    def check_database_health(self) -> AreaHealth:
+        """Databases from inside."""
+        return self.checkup.check_database_health()
+
+    def check_external_dependencies(self) -> AreaHealth:
+        """What lies outside."""
+        return self.checkup.check_external_dependencies()
+
+    def calculate_health_score(self, areas: Iterable[AreaHealth]) -> float | None:
+        """The worst area's; None when nothing is known."""
+        return self.checkup.calculate_health_score(areas)

@@ -10,6 +10,7 @@ import pytest
 
 from ha_tasks.errors import ActionFailed, PassingFailure, StaleAuthority
 from ha_tasks.model.progress import Progress
+from ha_tasks.model.system_health import HostReading
 from ha_tasks.ports.host import Authority
 from tests.integration.agent_nodes import wait_until
 from workers.agent.config import FileConfig
@@ -191,3 +192,14 @@ def test_an_error_travels_with_its_reason(tmp_path):
     reply = routes(tmp_path).answer("GET", "/v1/nodes/pg1", b"")
 
     assert (reply.status, reply.body) == (503, {"reason": "passing_failure", "detail": "not now"})
+
+
+def test_an_agent_tells_what_its_machine_uses(tmp_path):
+    reply = routes(tmp_path).answer("GET", "/v1/hosts/pg1/resources", b"")
+
+    reading = HostReading.from_json(json.loads(json.dumps(reply.body)))
+    assert reply.status == 200
+    assert 0.0 < reading.memory < 1.0
+    assert 0.0 <= reading.disks["/"] <= 1.0
+    assert 0.0 < reading.descriptors <= 1.0
+    assert routes(tmp_path).answer("GET", "/v1/hosts/pg2/resources", b"").status == 409

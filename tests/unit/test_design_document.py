@@ -13,6 +13,7 @@ import inspect
 import pytest
 
 from ha_tasks.model.results import RecoveryResult
+from ha_tasks.model.system_health import SystemHealthStatus
 
 BACKUPS, MONITORING, TRAFFIC, TUNING, CONTINUITY = 6, 7, 5, 8, 9
 
@@ -42,13 +43,13 @@ PARTS = {
     "AdvancedPrometheusIntegration": MONITORING,
     "CustomMetricsRegistry": MONITORING,
     "AlertRulesManager": MONITORING,
-    "ComprehensiveHealthMonitor": TRAFFIC,
+    "ComprehensiveHealthMonitor": "ha_tasks.workflows.facades",
     "PerformanceOptimizer": TUNING,
     # its result types
     "RecoveryResult": "ha_tasks.model.results",
     "SystemBackup": BACKUPS,
     "BackupType": BACKUPS,
-    "SystemHealthStatus": TRAFFIC,
+    "SystemHealthStatus": "ha_tasks.model.system_health",
     "MonitoringConfig": MONITORING,
     "OptimizationResult": TUNING,
 }
@@ -70,13 +71,13 @@ METHODS = {
     "CustomMetricsRegistry.register_gauge": MONITORING,
     "CustomMetricsRegistry.register_histogram": MONITORING,
     "AlertRulesManager.update_rules": MONITORING,
-    "ComprehensiveHealthMonitor.monitor_system_health": TRAFFIC,
+    "ComprehensiveHealthMonitor.monitor_system_health": "ha_tasks.workflows.facades",
     "ComprehensiveHealthMonitor.handle_service_failure": TRAFFIC,
-    "HealthMonitor.check_all_services_health": TRAFFIC,
-    "HealthMonitor.check_infrastructure_health": TRAFFIC,
-    "HealthMonitor.check_database_health": TRAFFIC,
-    "HealthMonitor.check_external_dependencies": TRAFFIC,
-    "HealthMonitor.calculate_health_score": TRAFFIC,
+    "ComprehensiveHealthMonitor.check_all_services_health": "ha_tasks.workflows.facades",
+    "ComprehensiveHealthMonitor.check_infrastructure_health": "ha_tasks.workflows.facades",
+    "ComprehensiveHealthMonitor.check_database_health": "ha_tasks.workflows.facades",
+    "ComprehensiveHealthMonitor.check_external_dependencies": "ha_tasks.workflows.facades",
+    "ComprehensiveHealthMonitor.calculate_health_score": "ha_tasks.workflows.facades",
     "LoadBalancer.remove_unhealthy_instance": "ha_tasks.failover.load_balancer",
     "LoadBalancer.add_healthy_instance": "ha_tasks.failover.load_balancer",
     "ServiceRegistry.get_backup_instance": "ha_tasks.failover.service_discovery",
@@ -128,6 +129,20 @@ def test_the_result_of_a_recovery_has_the_fields_and_defaults_of_the_document():
         "performance_restored",
     }
     assert RecoveryResult(success=True, message="System healthy").services_recovered == ()
+
+
+def test_the_health_of_the_system_has_the_fields_of_the_document():
+    fields = {f.name for f in dataclasses.fields(SystemHealthStatus)}
+
+    assert fields >= {
+        "overall_score",
+        "service_health",
+        "infrastructure_health",
+        "database_health",
+        "external_dependencies",
+        "last_check",
+        "is_healthy",
+    }
 
 
 def test_the_operation_takes_all_services_by_default():

@@ -237,3 +237,60 @@ def test_sqlite_is_fine_while_every_agent_is_on_this_machine_or_one_other(tmp_pa
     path = write_inventory(tmp_path, REMOTE[0], ("http://127.0.0.1:7102", "http://localhost:7102"))
 
     assert read(path, {}).faults == ()
+
+
+EXTERNAL = "# [external.payments]"
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"),
+    [
+        ('kind = "http"\ntarget = "payments:80"', "external.pay.target: is no http or https URL (kind http)"),
+        ('kind = "tcp"\ntarget = "payments"', "external.pay.target: is no address (kind tcp)"),
+        ('kind = "tls"\ntarget = "https://p:443"', "external.pay.target: is no address (kind tls)"),
+        ('kind = "dns"\ntarget = "http://p"', "external.pay.target: is no name of a host (kind dns)"),
+        ('kind = "tcp"\ntarget = "p:1"\ntls = {}', "external.pay.tls: nothing is encrypted there"),
+        (
+            'kind = "tls"\ntarget = "p:1"\ntls = { verify = false }',
+            "external.pay.tls.verify: the certificate is not looked at, so its end is not told",
+        ),
+        (
+            'kind = "tls"\ntarget = "p:1"\ntls = { ca = "tls/none.pem" }',
+            "external.pay.tls.ca:",
+        ),
+        ('kind = "ping"\ntarget = "p"', "external.pay.kind:"),
+        ('kind = "dns"\ntarget = "p"\ntimeout_s = 9', "external.pay.timeout_s:"),
+        ('kind = "dns"\ntarget = "p"\nretries = 3', "external.pay.retries:"),
+    ],
+)
+def test_what_lies_outside_is_read_strictly(tmp_path: Path, table: str, fault: str) -> None:
+    path = write_inventory(tmp_path, (EXTERNAL, f"[external.pay]\n{table}\n\n{EXTERNAL}"))
+
+    faults = [str(each) for each in read(path, {}).faults]
+
+    assert len(faults) == 1
+    assert fault in faults[0]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        'kind = "http"\ntarget = "https://pay.example.org/healthz"\ntls = { verify = true }\ntier = "low"',
+        'kind = "tcp"\ntarget = "[::1]:25"\nremedy = "call them"',
+        'kind = "dns"\ntarget = "_sip._tcp.example.org."',
+    ],
+)
+def test_what_lies_outside_may_be_of_any_kind(tmp_path: Path, table: str) -> None:
+    path = write_inventory(tmp_path, (EXTERNAL, f"[external.pay]\n{table}\n\n{EXTERNAL}"))
+
+    found = read(path, {})
+
+    assert found.faults == ()
+    assert found.inventory is not None
+    assert set(found.inventory.platform.external) == {"pay"}
+
+
+def test_a_limit_of_a_machine_is_a_share_below_one(tmp_path: Path) -> None:
+    path = write_inventory(tmp_path, ("[hosts.db2]", "limits = { disk = 1.5 }\n\n[hosts.db2]"))
+
+    assert "hosts.db1.limits.disk" in str(read(path, {}).faults[0])

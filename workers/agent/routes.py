@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from urllib.parse import unquote
 
+from ha_tasks.adapters.host_readings import this_machine
 from ha_tasks.errors import AgentRefused, HaTasksError, UsageError
 from ha_tasks.model.plain import Json
 from ha_tasks.model.self_fence import Standing
@@ -18,6 +19,7 @@ from workers.agent.units import Units
 from workers.agent.verbs import KEEP_FILE, NODE_VERBS, PUT_FILE, STANDING, UNIT_VERB, VERBS
 
 _NODE = re.compile(r"/v1/nodes/([^/]+)(?:/([^/]+)(?:/([^/]+))?)?")
+_RESOURCES = re.compile(r"/v1/hosts/([^/]+)/resources")
 _UNIT = re.compile(r"/v1/hosts/([^/]+)/units/([^/]+)(/restart)?")
 _FILE = re.compile(r"/v1/hosts/([^/]+)/files/([^/]+)(/keep|/put)?")
 _LONGEST_S = 3600.0
@@ -73,7 +75,15 @@ class Routes:
         file = _FILE.fullmatch(path)
         if file and method == ("POST" if file[3] else "GET"):
             return self._do_file(_plain(file[1]), _plain(file[2]), file[3] or "", body)
+        resources = _RESOURCES.fullmatch(path)
+        if resources and method == "GET":
+            return self._read_host(_plain(resources[1]))
         raise AgentRefused(f"{method} {path} is nothing that this agent knows")
+
+    def _read_host(self, host: str) -> Json:
+        if host != self._host:
+            raise AgentRefused(f"this is the agent of {self._host}, not of {host}")
+        return this_machine().to_json()
 
     def _read_node(self, node: str, what: str, job: str) -> Json:
         database = self._database_of(node)

@@ -1,0 +1,41 @@
+"""The system's health, put together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ha_tasks.adapters.host_readings import LocalHost
+from ha_tasks.adapters.outside_check import OutsideCheck
+from ha_tasks.adapters.postgres_depth import PostgresDepth
+from ha_tasks.adapters.redis_depth import RedisDepth
+from ha_tasks.bootstrap.own_checks import own_checks
+from ha_tasks.failover.checkup import Checkup, Instruments
+from ha_tasks.model.platform import ServiceKind
+from ha_tasks.workflows.system_health import MonitorSystemHealth
+
+if TYPE_CHECKING:
+    from ha_tasks.bootstrap.system import System
+
+
+def checkup_of(system: System) -> Checkup:
+    """Every check of the platform's inventory."""
+    secret_for, clock = system.inventory.secret_for, system.clock
+    instruments = Instruments(
+        ledger=system.store.ledger,
+        replication=system.store.replication,
+        agents=system.agents,
+        here=LocalHost(),
+        databases={
+            ServiceKind.POSTGRES: PostgresDepth(control=system.control, password=secret_for, clock=clock),
+            ServiceKind.REDIS: RedisDepth(password=secret_for, clock=clock),
+        },
+        outside=OutsideCheck(clock),
+        own=own_checks(system.inventory, clock),
+        clock=clock,
+    )
+    return Checkup(system.platform, instruments)
+
+
+def monitor_of(system: System) -> MonitorSystemHealth:
+    """The operation of that name."""
+    return MonitorSystemHealth(checkup_of(system), system.clock)
