@@ -39,12 +39,14 @@ whoever judges."""
 REFUSED_IN_A_ROW = 2
 ERRORS_IN_A_ROW = 3
 """Of refusals and errors together. Less is a hiccup of something in between."""
+SAME_TURN = 0.8
+"""Share of an interval: probes that are closer together are second looks of one turn, not two in a row."""
 FEWEST_UNANSWERED = 4
 """So many probes in a row, of all vantages, must fail before a target is gone, unless a quorum was refused.
 Four lost packets in a row are one in 160,000 at a loss of 5 %."""
 FEWEST_CUT_OFF = 3
 """So many in a row at each of a quorum of vantages, while others are answered."""
-CAP = 1.5
+CAP = 2.5
 """So much of its share of the evidence a vantage keeps at most: what is long over need not be outlived."""
 DOUBT = 0.5
 """Share of the evidence below which an alarm begins to calm down."""
@@ -62,7 +64,8 @@ class Tuning:
     """The knobs of the detector.
 
     ``silence_s`` is how long nobody may be answered. ``evidence`` is the logarithm of the odds that a share
-    of failures must reach. ``slow_factor`` times its usual latency, and ``slow_share`` of the timeout, is
+    of failures must reach, of probes each second; of rarer ones it is less, for the same number of false
+    alarms in a year. ``slow_factor`` times its usual latency, and ``slow_share`` of the timeout, is
     slow, if it lasts for ``slow_s``.
     """
 
@@ -231,9 +234,11 @@ class _Walk:
         self._agree = quorum(of_all, least)
         self._counted = max(1, min(self._agree, of_all - 1))
         self._against, self._for_it = tuning.against, tuning.for_it
-        self._enough = tuning.evidence * self._counted / of_all
-        self._cap = CAP * tuning.evidence / of_all
+        evidence = tuning.evidence - math.log(check.interval_s)
+        self._enough = evidence * self._counted / of_all
+        self._cap = CAP * evidence / of_all
         self._restart = timedelta(seconds=check.restart_s)
+        self._denial = max(self._restart, SAME_TURN * timedelta(seconds=check.interval_s))
         self._silence = max(timedelta(seconds=tuning.silence_s), self._restart)
         self._calm = timedelta(seconds=max(tuning.calm_s, CALM_PROBES * check.interval_s))
         self._sums = dict.fromkeys(vantages, 0.0)
@@ -287,7 +292,7 @@ class _Walk:
 
     def _is_gone(self) -> bool:
         row, rows = self._row, self._rows.values()
-        if sum(each.denies(self._restart) for each in rows) >= self._agree:
+        if sum(each.denies(self._denial) for each in rows) >= self._agree:
             return True
         if row.lasts(self._silence):
             unanswered = row.failed >= FEWEST_UNANSWERED and len(row.at) >= self._agree

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
 from ha_tasks.errors import HaTasksError
 from ha_tasks.model.platform import Platform, Service
+from ha_tasks.model.second_look import looked_at_again, moments_s
 from ha_tasks.ports.clock import Clock
 from ha_tasks.workflows.detection import Detection
 from ha_tasks.workflows.exit_watch import ExitWatch
@@ -108,18 +109,21 @@ class Observer:
         for thread in others:
             thread.join()
 
-    def observe(self, services: list[Service]) -> None:
-        """One round. A round that took far longer than its probes may was interrupted, not answered."""
+    def observe(self, services: Sequence[Service]) -> list[Service]:
+        """One round; the services that deserve a second look soon. A round that took far longer than its
+        probes may was interrupted, not answered.
+        """
         begun = self._clock.monotonic()
-        self._detection.look(services)
+        failed = looked_at_again(services, self._detection.look(services))
         longest = max(s.check.timeout_s for s in services)
         if self._clock.monotonic() - begun > longest + LATE_S or self._clock_jumped():
             self._discard()
         verdicts = self._detection.judge(services, self._horizon)
         if self._clock.monotonic() - begun > longest + 2 * LATE_S:
             self._discard()  # it was paused while it judged: what it came to is about then, not about now
-            return
+            return []
         self._detection.react(verdicts)
+        return failed
 
     def _asking(self) -> list[Callable[[], None]]:
         """One loop for each node: see ExitWatch."""
@@ -156,7 +160,15 @@ class Observer:
             raise self._broken
         if late_s > LATE_S:
             self._discard()
-        self.observe(self._services)
+        begun = self._clock.monotonic()
+        failed = self.observe(self._services)
+        for at_s in moments_s(self._every_s) if failed else ():
+            # What ends this wait calls for the next turn, or for the end: the pause after this hears it too.
+            if self._hint.wait(max(0.0, begun + at_s - self._clock.monotonic())):
+                return
+            if self._clock.monotonic() - begun > at_s + LATE_S:
+                return  # the next turn is late as well, and sees to it
+            self.observe(failed)
 
     def _clock_jumped(self) -> bool:
         """The wall clock was set, or the machine slept: times of before and after do not go together."""

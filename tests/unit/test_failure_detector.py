@@ -78,6 +78,18 @@ def test_a_lost_packet_after_a_crash_is_no_second_failure():
     assert verdict_of("web1", outcomes, now=8).state is VerdictState.FLAPPING
 
 
+def test_second_looks_of_one_turn_are_not_two_refusals_in_a_row():
+    rare = replace(web(), check=Check(interval_s=2.0))
+    both = ("h1/a", "h2/b")
+    for moments, expected in (([4, 4.5, 5], VerdictState.SUSPECT), ([4, 4.5, 5, 6], VerdictState.FAILED)):
+        outcomes = [outcome("web1", at_s, service="web", vantage=v) for at_s in (0, 2) for v in both]
+        outcomes += [
+            outcome("web1", at_s, REFUSED, service="web", vantage=v) for at_s in moments for v in both
+        ]
+
+        assert verdict_of("web1", outcomes, now=moments[-1], service=rare).state is expected
+
+
 def test_a_service_that_restarts_slowly_is_given_the_time_that_its_check_names():
     patient = replace(web(), check=Check(restart_s=1.5))
     for down, expected in ((3, VerdictState.SUSPECT), (4, VerdictState.FAILED)):

@@ -11,9 +11,11 @@ import pytest
 from ha_tasks.adapters.clock import SystemClock
 from ha_tasks.errors import BalancerError, BalancerUnreachable
 from ha_tasks.model.platform import Check
+from ha_tasks.model.probe import OutcomeKind
+from ha_tasks.model.second_look import moments_s
 from ha_tasks.workflows.observation import Observer
 from tests.fakes.clock import FakeClock
-from tests.unit.builders import database, platform
+from tests.unit.builders import database, outcome, platform, web
 
 
 class Looks:
@@ -114,6 +116,44 @@ def test_the_observer_does_not_wait_for_its_next_turn_when_an_end_is_told(ended)
     ).run(ended)
 
     assert counts.rounds == 3
+
+
+class Fails(Looks):
+    """web fails in every look; the one after two turns ends the observer."""
+
+    def __init__(self, ended):
+        self.ended = ended
+        self.looks = []
+
+    def look(self, services):
+        self.looks.append([s.name for s in services])
+        if self.looks.count(["db", "web"]) == 2:
+            self.ended.set()
+        return [
+            outcome("web1", 0, OutcomeKind.REFUSED, service="web"),
+            outcome("pg1", 0, OutcomeKind.REFUSED),
+        ]
+
+
+def test_a_service_that_has_just_failed_is_looked_at_again_before_its_turn(ended):
+    fails = Fails(ended)
+    check = Check(interval_s=1.1)
+    Observer(
+        platform=platform(replace(database(), check=check), replace(web(), check=check)),
+        detection=fails,
+        reconciler=Keeps(threading.Event(), BalancerUnreachable("away")),
+        clock=SystemClock(),
+    ).run(ended)
+
+    assert fails.looks == [["db", "web"], ["web"], ["db", "web"]]
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "moments"),
+    [(0.5, []), (0.9, []), (1.0, [0.5]), (2.0, [0.5, 1.0, 1.5]), (60.0, [0.5, 1.0, 1.5])],
+)
+def test_second_looks_are_few_and_delay_no_turn(interval_s, moments):
+    assert moments_s(interval_s) == moments
 
 
 def test_an_error_that_nobody_expected_in_one_loop_ends_the_observer(ended):

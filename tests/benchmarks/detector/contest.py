@@ -60,6 +60,8 @@ def _moments(what: Episode, contender: Contender) -> Iterable[tuple[float, Seque
     """Each arrival, and between them the ticks of those that judge by the time that passes."""
     tick_s = 0.0
     for number, at_s in enumerate(what.arrivals):
+        if what.extra[number] and not contender.looks_again:
+            continue
         while contender.ticks and tick_s < at_s:
             yield tick_s, ()
             tick_s += TICK_S

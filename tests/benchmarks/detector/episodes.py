@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from ha_tasks.model.platform import Check
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome, Target
+from ha_tasks.model.second_look import moments_s
 
 T0 = datetime(2026, 11, 24, 3, 0, 0, tzinfo=UTC)
 TARGET = Target(service="web", instance="web1")
@@ -71,6 +72,8 @@ class Episode:
     end_s: float
     outcomes: tuple[ProbeOutcome, ...]
     arrivals: tuple[float, ...]
+    extra: tuple[bool, ...]
+    """Which of the outcomes are of second looks: whose probe fails looks again soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,8 @@ def episode(seed: int, setting: Setting, noise: str, fault: str | None) -> Episo
     fault_at_s = setting.warm_s + dice.uniform(0, setting.interval_s)
     end_s = fault_at_s + setting.deadline_s
     trouble = _Trouble(dice, setting, noise, end_s)
-    found: list[tuple[float, ProbeOutcome]] = []
+    found: list[tuple[float, ProbeOutcome, bool]] = []
+    other_dice = random.Random(f"again {seed} {setting} {noise} {fault}")
     offset_s = dice.uniform(0, setting.interval_s)
     for vantage in range(setting.vantages):
         if setting.phases == "random":
@@ -99,9 +103,17 @@ def episode(seed: int, setting: Setting, noise: str, fault: str | None) -> Episo
         while at_s < end_s:
             sent_s = max(0.0, at_s + dice.gauss(0, 0.01 * setting.interval_s))
             at_s += setting.interval_s
-            if not trouble.pause_of(vantage).holds(sent_s):
-                down = _down(fault, fault_at_s, sent_s, dice)
-                found.append(_probed(dice, trouble, vantage, sent_s, down))
+            if trouble.pause_of(vantage).holds(sent_s):
+                continue
+            down = _down(fault, fault_at_s, sent_s, dice)
+            found.append((*_probed(dice, trouble, vantage, sent_s, down), False))
+            if found[-1][1].ok:
+                continue
+            for later_s in moments_s(setting.interval_s):
+                again_s = sent_s + later_s
+                if not trouble.pause_of(vantage).holds(again_s):
+                    down = _down(fault, fault_at_s, again_s, other_dice)
+                    found.append((*_probed(other_dice, trouble, vantage, again_s, down), True))
     found = sorted((f for f in found if f[0] <= end_s), key=lambda f: f[0])
     return Episode(
         seed=seed,
@@ -109,8 +121,9 @@ def episode(seed: int, setting: Setting, noise: str, fault: str | None) -> Episo
         fault=fault,
         fault_at_s=fault_at_s,
         end_s=end_s,
-        outcomes=tuple(outcome for _, outcome in found),
-        arrivals=tuple(arrival for arrival, _ in found),
+        outcomes=tuple(outcome for _, outcome, _ in found),
+        arrivals=tuple(arrival for arrival, _, _ in found),
+        extra=tuple(extra for _, _, extra in found),
     )
 
 

@@ -20,9 +20,12 @@ from tests.benchmarks.detector.episodes import T0, TARGET, Setting
 
 
 class Contender(Protocol):
-    """``on`` may be asked at any time; ``ticks``: time alone can change its mind."""
+    """``on`` may be asked at any time; ``ticks``: time alone can change its mind. ``looks_again``: it is told
+    of second looks as well.
+    """
 
     ticks: bool
+    looks_again: bool
 
     def hear(self, outcome: ProbeOutcome) -> None:
         """One outcome, when it is known."""
@@ -37,6 +40,7 @@ class Ours:
     """The product's FailureDetector, asked at each arrival with all that is known by then."""
 
     ticks = False
+    looks_again = True
 
     def __init__(self, setting: Setting, *, restart_s: float = 0.0, tuning: Tuning = TUNING) -> None:
         self._check = replace(setting.check, restart_s=restart_s)
@@ -60,6 +64,7 @@ class _PerVantage:
     """A rule for each vantage, and how many of them must say so."""
 
     ticks = False
+    looks_again = False
 
     def __init__(self, setting: Setting, *, agree: int) -> None:
         self.agree = agree
@@ -89,6 +94,12 @@ class InARow(_PerVantage):
         self._row[vantage] = ok, count
         down = self.says.get(vantage, False)
         return count < self._rise if ok and down else (down or (not ok and count >= self._fall))
+
+
+class InARowQuickly(InARow):
+    """With HAProxy's ``fastinter``: after a failure the next probes come soon."""
+
+    looks_again = True
 
 
 class OfWindow(_PerVantage):
@@ -126,6 +137,7 @@ class Phi:
     """
 
     ticks = True
+    looks_again = False
 
     def __init__(self, setting: Setting, *, limit: float, pause_s: float, agree: int) -> None:
         self._limit, self._pause_s, self._agree = limit, pause_s, agree
@@ -166,6 +178,7 @@ CONTENDERS: Mapping[str, Callable[[Setting], Contender]] = {
     "ours, restart_s = 1.5": lambda s: Ours(s, restart_s=1.5),
     "3 in a row, any vantage": lambda s: InARow(s, fall=3, rise=2, agree=1),
     "3 in a row, quorum": lambda s: InARow(s, fall=3, rise=2, agree=majority(s)),
+    "3 in a row, quorum, fastinter": lambda s: InARowQuickly(s, fall=3, rise=2, agree=majority(s)),
     "2 in a row, quorum": lambda s: InARow(s, fall=2, rise=2, agree=majority(s)),
     "3 of 10, quorum": lambda s: OfWindow(s, most=3, window=10, agree=majority(s)),
     "4 of 10, quorum": lambda s: OfWindow(s, most=4, window=10, agree=majority(s)),
