@@ -14,17 +14,21 @@ from ha_tasks.adapters.postgres_session import Login, Session
 from ha_tasks.embedded.hindrances import Hindrances
 from ha_tasks.embedded.home import Home
 from ha_tasks.embedded.inventory import APP_ROLE, DATABASE
-from ha_tasks.embedded.secret_files import read
+from ha_tasks.embedded.node_files import SITE_CONF
+from ha_tasks.embedded.secret_files import read, write_private
 from ha_tasks.embedded.signals import Signals
 from ha_tasks.embedded.silence import Silence
-from ha_tasks.errors import HaTasksError, ServiceUnreachable
+from ha_tasks.errors import HaTasksError, ServiceUnreachable, UsageError
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Instance, Platform, Service, ServiceKind
 from ha_tasks.model.scenario import Deed
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.host import UnitAgent
+from ha_tasks.recovery.rollback_controller import GOOD, RollbackController
 
 ASK_TIMEOUT_S = 2.0
+BROKEN = "{ of a drill\n"
+"""A configuration that cannot be read."""
 ARMED = "armed_"
 """Before a boundary's name: a file in ``hold`` for each that a drill has armed."""
 
@@ -32,10 +36,13 @@ ARMED = "armed_"
 class EmbeddedFaults:
     """See ports/faults.py. ``home`` is the home of the running stack."""
 
-    def __init__(self, *, home: Home, platform: Platform, units: UnitAgent, clock: Clock) -> None:
+    def __init__(
+        self, *, home: Home, platform: Platform, units: UnitAgent, rollback: RollbackController, clock: Clock
+    ) -> None:
         self._home = home
         self._platform = platform
         self._units = units
+        self._rollback = rollback
         self._clock = clock
         self._silence = Silence(home)
         self._hindrances = Hindrances(home, signals := Signals(home, clock), clock, self._login)
@@ -55,6 +62,7 @@ class EmbeddedFaults:
             Deed.SLOW_STREAM: self._hindrances.slow_stream,
             Deed.HOLD_REPLAY: self._hold_replay,
             Deed.LOCK_STORE: lambda _: self._hindrances.lock_store(),
+            Deed.BREAK_CONFIG: self._break_config,
             Deed.ARM: self._arm,
         }
 
@@ -62,6 +70,8 @@ class EmbeddedFaults:
         """See the port."""
         if deed in (Deed.DARKEN, Deed.PARTITION):
             return self._silence.missing()
+        if deed is Deed.BREAK_CONFIG:
+            return self._no_way_back()
         if deed is Deed.LOCK_STORE and not self._home.database.exists():
             return (
                 f"the state store is not in {self._home.database}: run the demo without HA_TASKS__STORE__URL"
@@ -78,6 +88,7 @@ class EmbeddedFaults:
         self._silence.lift()
         self._hindrances.release()
         self._signals.release()
+        self._mend_config()
         return unreached
 
     def evidence(self) -> Json:
@@ -87,9 +98,35 @@ class EmbeddedFaults:
             if service.kind is ServiceKind.HTTP:
                 for instance in service.instances:
                     found |= self._starts(instance)
+                found |= self._files(service)
             elif service.kind is ServiceKind.POSTGRES:
                 found |= self._primary(service)
         return found
+
+    def _no_way_back(self) -> str | None:
+        for service in self._platform.services.values():
+            if service.files and service.kind is ServiceKind.HTTP:
+                try:
+                    self._rollback.target(service, GOOD)
+                except UsageError as error:
+                    return f"{error} yet: what serves well for a minute is; try again then"
+        return None
+
+    def _break_config(self, _instance: str) -> datetime:
+        moment = self._clock.now()
+        write_private(self._home.site_conf, BROKEN)
+        return moment
+
+    def _mend_config(self) -> None:
+        """Only what a drill has broken: somebody else's file is somebody else's."""
+        if self._home.site_conf.exists() and self._home.site_conf.read_text() == BROKEN:
+            write_private(self._home.site_conf, SITE_CONF)
+
+    def _files(self, service: Service) -> Json:
+        present = self._rollback.present(service, timeout_s=ASK_TIMEOUT_S)
+        if len(present) < len(service.files):
+            return {}
+        return {f"files.{service.name}": " ".join(f"{key} {digest}" for key, digest in present.items())}
 
     def _darken(self, node: str) -> datetime:
         return self._silence.fall((self._port(node), self._agent_port(node)))

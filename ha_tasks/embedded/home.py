@@ -118,6 +118,11 @@ class Home:
         """PGDATA of a node."""
         return self.node_dir(node) / "data"
 
+    @property
+    def site_conf(self) -> Path:
+        """What the web services are served from."""
+        return self.conf / "site.json"
+
     def conf_dir(self, node: str) -> Path:
         """The configuration of a node, outside PGDATA, because pg_rewind copies what is inside."""
         return self.node_dir(node) / "conf"

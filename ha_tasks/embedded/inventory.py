@@ -11,6 +11,8 @@ from ha_tasks.embedded.valkey import CONTROL_USER
 
 WEB = ("web1", "web2", "web3")
 SPARE = "web3"
+SITE = "site"
+"""The file that the web services are served from."""
 
 CLUSTER = "db"
 DATABASE = "app"
@@ -74,6 +76,10 @@ timeout_s = 0.5
 [services.web.routing]
 backend = "web"
 entry = "http://{_at(ports["web"])}/"
+
+[[services.web.files]]
+name = "{SITE}"
+hosts = ["app"]
 """
     return "\n".join((head, *(_web_instance(name, ports[name]) for name in WEB)))
 

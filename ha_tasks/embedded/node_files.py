@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ha_tasks.adapters.postgres_conf import (
 )
 from ha_tasks.embedded.binaries import Binary
 from ha_tasks.embedded.home import Home
-from ha_tasks.embedded.inventory import WEB
+from ha_tasks.embedded.inventory import SITE, WEB
 from ha_tasks.embedded.layout import agent_of, hosts_of, nodes_of
 from ha_tasks.embedded.ports import BALANCER, LOOPBACK
 from ha_tasks.embedded.secret_files import read, write_private
@@ -24,6 +25,7 @@ from ha_tasks.embedded.unprivileged import Way, give
 
 AGENT_ROLE = "ha_agent"
 REPLICATION_ROLE = "ha_repl"
+SITE_CONF = '{"greeting": "hello"}\n'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class NodeFiles:
             self._write_node(node)
         for host in hosts_of(self.ports):
             write_private(self.agent_toml(host), "\n".join(self._agent(host)))
+        if not self.home.site_conf.exists():
+            write_private(self.home.site_conf, SITE_CONF)
 
     def agent_toml(self, host: str) -> Path:
         """The configuration of a host's agent."""
@@ -97,6 +101,7 @@ class NodeFiles:
         else:
             for unit in WEB:
                 yield from self._unit(unit)
+            yield from self._site()
         yield ""
 
     def _agent_of_node(self, node: str) -> Iterator[str]:
@@ -116,12 +121,22 @@ class NodeFiles:
             if peer != node:
                 yield f'{peer} = "{LOOPBACK}:{self.ports[peer]}"'
 
+    def _site(self) -> Iterator[str]:
+        """The services look by themselves whether it was exchanged, so nobody has to be told."""
+        check = [sys.executable, "-m", "json.tool", "{}", os.devnull]
+        yield f"[files.{SITE}]"
+        yield f"path = {_toml(self.home.site_conf)}"
+        yield f"staged = {_toml(self.home.site_conf.with_suffix('.json.next'))}"
+        yield f"check = {_toml(check)}"
+        yield 'reload = ["true"]'
+
     def _unit(self, unit: str) -> Iterator[str]:
         arguments = ["--name", unit, "--port", str(self.ports[unit])]
         pid_file = str(self.home.run / f"{unit}.pid")
         module = [sys.executable, "-m", "ha_tasks.embedded.web"]
         yield f"[units.{unit}]"
-        yield f"command = {_toml([*module, *arguments, '--pid-file', pid_file])}"
+        conf = ["--pid-file", pid_file, "--conf", str(self.home.site_conf)]
+        yield f"command = {_toml([*module, *arguments, *conf])}"
         yield f"cwd = {_toml(self.home.run)}"
         yield f"log = {_toml(self.home.log_of(unit))}"
         yield "autostart = true"

@@ -41,6 +41,8 @@ class Deed(StrEnum):
     """A repeatable-read query on a standby, and a VACUUM on its primary that conflicts with it."""
     LOCK_STORE = "lock_store"
     """Nobody can write to the state store."""
+    BREAK_CONFIG = "break_config"
+    """What the service of an instance is served from is exchanged for something that cannot be read."""
     ARM = "arm"
     """The worker that comes to this boundary of a run is killed there, once."""
 
@@ -82,6 +84,8 @@ class Outcome(StrEnum):
     """Nothing may be promoted: it cannot be proved to be safe. All is undone."""
     RESTARTED = "restarted"
     """The instance is started again, once, and not one request fails."""
+    TAKEN_BACK = "taken_back"
+    """What the service is served from is what it was before."""
     SERVICE_GOES_ON = "service_goes_on"
     """Redundancy may suffer, the service may not: nothing is promoted."""
     NOTHING = "nothing"
@@ -146,6 +150,12 @@ def expected_of(scenario: Scenario, service: str, instance: str) -> Expected:
                 run=(RunState.SUCCEEDED,),
                 zero_failed=True,
                 grown_by_one=(f"starts.{instance}",),
+            )
+        case Outcome.TAKEN_BACK:
+            return Expected(
+                incident=(IncidentState.RESOLVED,),
+                run=(RunState.SUCCEEDED,),
+                unchanged=(f"files.{service}",),
             )
         case Outcome.FAILOVER:
             return Expected(

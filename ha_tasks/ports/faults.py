@@ -20,9 +20,9 @@ class Faults(Protocol):
     def inject(self, deed: Deed, target: str) -> datetime:
         """The moment (aware UTC) just before the first signal was sent.
 
-        ``target``: a process of state.json for KILL and HOLD, a boundary for ARM, nothing for
-        LOCK_STORE, otherwise a node. Raises ServiceUnreachable when there is nothing to hit,
-        DeadlineExceeded when it did not come to effect.
+        ``target``: a process of state.json for KILL and HOLD, an instance for BREAK_CONFIG, a boundary for
+        ARM, nothing for LOCK_STORE, otherwise a node. Raises ServiceUnreachable when there is nothing to
+        hit, DeadlineExceeded when it did not come to effect.
         """
         ...
 
@@ -37,6 +37,7 @@ class Faults(Protocol):
         """What the resources themselves count, compared before and after a drill.
 
         ``starts.<instance>`` (int): starts of an HTTP instance's unit, by its host's agent;
+        ``files.<service>`` (str): digests of what an HTTP service is served from, by the same;
         ``primary.<service>`` (str) and ``timeline.<service>`` (int): what the server says that takes the
         writes behind the service's entry. A key is left out when it cannot be asked.
         """

@@ -31,7 +31,11 @@ class Scene:
         self.system: System = assemble(load_inventory(stack.home, environ), environ=environ)
         self.home = Home(root=stack.home)
         self.faults = EmbeddedFaults(
-            home=self.home, platform=self.system.platform, units=self.system.agents, clock=SystemClock()
+            home=self.home,
+            platform=self.system.platform,
+            units=self.system.agents,
+            rollback=self.system.rollback,
+            clock=SystemClock(),
         )
 
     @property

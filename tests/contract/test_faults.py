@@ -10,12 +10,15 @@ import pytest
 
 from ha_tasks.adapters.clock import SystemClock
 from ha_tasks.embedded.faults import EmbeddedFaults
+from ha_tasks.embedded.node_files import SITE_CONF
 from ha_tasks.errors import ServiceUnreachable
 from ha_tasks.model.platform import Instance, Platform, Role, Service, ServiceKind
 from ha_tasks.model.scenario import Deed
 from ha_tasks.ports.faults import Faults
+from ha_tasks.recovery.rollback_controller import RollbackController
 from tests.fakes.faults import FakeFaults
-from tests.fakes.host import FakeHostAgents
+from tests.fakes.host import FakeFileAgents, FakeHostAgents
+from tests.fakes.versions import FakeVersions
 from tests.integration.embedded_home import SleeperHome, alive, wait_until
 
 WEB = Service(
@@ -39,7 +42,12 @@ def sleepers(tmp_path: Path) -> Iterator[SleeperHome]:
 def embedded(sleepers: SleeperHome) -> EmbeddedFaults:
     platform = Platform(name="test", services={"web": WEB}, hosts={}, balancers={})
     agents = FakeHostAgents(primary="pg1", units=("web1",))
-    return EmbeddedFaults(home=sleepers.home, platform=platform, units=agents, clock=SystemClock())
+    rollback = RollbackController(
+        versions=FakeVersions(), agents=FakeFileAgents({}), clock=SystemClock(), actor="h/test"
+    )
+    return EmbeddedFaults(
+        home=sleepers.home, platform=platform, units=agents, rollback=rollback, clock=SystemClock()
+    )
 
 
 @pytest.fixture(params=["fake", "embedded"])
@@ -75,7 +83,7 @@ def test_a_fault_of_a_node_answers_the_moment_before_it(faults: Faults, deed: De
     assert faults.release() == ()
 
 
-@pytest.mark.parametrize("deed", [Deed.KILL, Deed.HOLD])
+@pytest.mark.parametrize("deed", [Deed.KILL, Deed.HOLD, Deed.BREAK_CONFIG])
 def test_a_fault_of_a_process_answers_the_moment_before_it(faults: Faults, deed: Deed):
     before = SystemClock().now()
 
@@ -98,6 +106,19 @@ def test_what_does_not_run_cannot_be_killed(faults: Faults):
 def test_releasing_is_harmless_when_nothing_lasts(faults: Faults):
     faults.release()
     faults.release()
+
+
+def test_a_broken_configuration_lasts_until_it_is_released(sleepers: SleeperHome):
+    faults, conf = embedded(sleepers), sleepers.home.site_conf
+    conf.write_text(SITE_CONF)
+    faults.inject(Deed.BREAK_CONFIG, "web1")
+    broken = conf.read_text()
+    faults.release()
+
+    assert broken != conf.read_text() == SITE_CONF
+    conf.write_text("somebody's")
+    faults.release()
+    assert conf.read_text() == "somebody's"
 
 
 def test_starts_of_units_are_counted(faults: Faults):

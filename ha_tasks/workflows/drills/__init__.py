@@ -25,7 +25,7 @@ AFTERMATH_S = 3.0
 """What a healed fault may still set off is waited for, before it is said that nothing came of it."""
 DRILL_SWITCH = "drill"
 """While it is engaged, runs are recorded as of a drill and do not count towards the hourly rate."""
-FOLLOWED = frozenset({Outcome.FAILOVER, Outcome.REFUSED, Outcome.RESTARTED})
+FOLLOWED = frozenset({Outcome.FAILOVER, Outcome.REFUSED, Outcome.RESTARTED, Outcome.TAKEN_BACK})
 """Outcomes with an incident and a run, that are followed to their ends."""
 
 
