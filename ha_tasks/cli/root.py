@@ -56,6 +56,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "playbook": ("playbook", "List, show and check playbooks."),
     "adopt": ("adopt", "Take a running PostgreSQL cluster into care: from then on a failover may follow."),
     "store": ("store", "Whether the state store may be acted on, and a person's word that it may."),
+    "detector": ("detector", "Write down the probes of a service, and replay them through the detector."),
     "audit": ("audit", "Who did what to what; and verify that nothing of that record was changed."),
     "migrate": ("migrate", "Bring the tables of the state store to this version."),
 }

@@ -61,7 +61,7 @@ LEAST_SAMPLES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """The knobs of the detector.
+    """The knobs of the detector; docs/howto/tune-the-detector.md says what each costs.
 
     ``silence_s`` is how long nobody may be answered. ``evidence`` is the logarithm of the odds that a share
     of failures must reach, of probes each second; of rarer ones it is less, for the same number of false
