@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ha_tasks.adapters.redis_control import RedisInfo
+from ha_tasks.disaster_recovery.data_replication import DataReplication
 from ha_tasks.workflows.abandoned_slots import AbandonedSlots
 from ha_tasks.workflows.replication_watch import ReplicationWatch
 
 if TYPE_CHECKING:
     from ha_tasks.bootstrap.system import System
+
+
+def data_replication_of(system: System) -> DataReplication:
+    """Asks every server who streams, who should."""
+    return DataReplication(
+        control=system.control,
+        clusters=system.store.clusters,
+        agents=system.agents,
+        redis=RedisInfo(system.inventory.secret_for),
+    )
 
 
 def replication_watch_of(system: System) -> ReplicationWatch:

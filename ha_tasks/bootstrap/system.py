@@ -29,6 +29,7 @@ from ha_tasks.bootstrap.homes import SERVED_STORE, actor_of, home_for
 from ha_tasks.bootstrap.led import Led, led_by_others
 from ha_tasks.bootstrap.observing import observer_of
 from ha_tasks.bootstrap.own_actions import Actions, OwnActions, own_actions
+from ha_tasks.bootstrap.replication import data_replication_of
 from ha_tasks.bootstrap.versions import rollback_of, version_tools_of
 from ha_tasks.disaster_recovery.data_replication import DataReplication
 from ha_tasks.disaster_recovery.playbooks import load_playbooks
@@ -355,7 +356,7 @@ class System:
     @cached_property
     def replication(self) -> DataReplication:
         """Who streams, who should."""
-        return DataReplication(control=self.control, clusters=self.store.clusters, agents=self.agents)
+        return data_replication_of(self)
 
     @cached_property
     def adopter(self) -> Adopter:

@@ -31,8 +31,8 @@ _STYLES = {"critical": BAD, "warning": WARN, "note": DIM}
 @with_json
 @pass_session
 def command(session: Session, service: str | None) -> int:
-    """Ask every server of SERVICE (else of each PostgreSQL service) now: roles, lag, slots, the synchronous
-    set, what would be lost if the primary vanished, and what is wrong.
+    """Ask every server of SERVICE (else of each PostgreSQL and replicated Redis service) now: roles, lag,
+    slots, the synchronous set, what would be lost if the primary vanished, and what is wrong.
 
     Exit status 1 while something is wrong that is more than a note.
     """
@@ -55,19 +55,19 @@ def command(session: Session, service: str | None) -> int:
 
 
 def databases(platform: Platform, name: str | None) -> list[Service]:
-    """The PostgreSQL service of that name, or all; UsageError when there is none."""
-    known = {s.name: s for s in platform.services.values() if s.kind is ServiceKind.POSTGRES}
+    """The service of that name, or all that replicate; UsageError when there is none."""
+    known = {s.name: s for s in platform.services.values() if s.replicates}
     if name is None:
         return list(known.values())
     if name not in known:
-        raise UsageError(f'no PostgreSQL service "{name}"; {closest(name, known)}')
+        raise UsageError(f'no service "{name}" that replicates; {closest(name, known)}')
     return [known[name]]
 
 
 def lines(content: Json) -> Iterator[Line]:
     """Each cluster: the sum, the tree, the slots, what is wrong."""
     if not content["clusters"]:
-        yield ["no service of ha-tasks.toml is a PostgreSQL cluster"]
+        yield ["no service of ha-tasks.toml replicates (kind postgres, or redis with replicated = true)"]
     for number, cluster in enumerate(content["clusters"]):
         if number:
             yield []
@@ -75,11 +75,43 @@ def lines(content: Json) -> Iterator[Line]:
 
 
 def _cluster(cluster: Json) -> Iterator[Line]:
+    if cluster["kind"] == ServiceKind.REDIS:
+        yield from redis_lines(cluster)
+        return
     epoch = "" if cluster["epoch"] is None else f", epoch {cluster['epoch']}"
     yield [(cluster["service"], HEAD), ": ", state(cluster["state"]), f"{epoch}, {waits(cluster)}"]
     yield [risk_in_words(cluster)]
     yield from _tree(cluster)
     yield from _slots(cluster["nodes"])
+    yield from _found(cluster)
+
+
+def redis_lines(cluster: Json) -> Iterator[Line]:
+    """A Redis or Valkey service: offsets for LSNs, and neither timelines, sets nor slots."""
+    yield [(cluster["service"], HEAD), ": asynchronous, by the servers themselves"]
+    yield [risk_in_words(cluster)]
+    heads = ["NODE", "ROLE", "STATE", "OFFSET", "BEHIND", "HEARD"]
+    yield from columns(heads, [_redis_row(node) for node in cluster["nodes"]])
+    yield from _found(cluster)
+
+
+def _redis_row(node: Json) -> list[Part]:
+    if node["role"] == NodeRole.SILENT:
+        return [node["node"], ("silent", BAD), node["trouble"], "", "", ""]
+    if node["role"] == NodeRole.PRIMARY:
+        return [node["node"], "primary", "", str(node["lsn"]), "", ""]
+    follows = node["upstream"] is not None
+    return [
+        node["node"],
+        "replica",
+        f"follows {node['upstream']}" if follows else (node["state"], WARN),
+        str(node["lsn"]),
+        amount(node["behind"]) if follows else "",
+        "" if node["silent_s"] is None else f"{span(node['silent_s'])} ago",
+    ]
+
+
+def _found(cluster: Json) -> Iterator[Line]:
     for finding in cluster["findings"]:
         style = _STYLES[finding["severity"]]
         place = finding["node"] or cluster["service"]

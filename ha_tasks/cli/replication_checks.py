@@ -27,7 +27,7 @@ def replication_answers(system: System) -> Iterator[Answer]:
     """One row for each thing that is wrong about a cluster, or about the clock of a node's agent."""
     databases = [s for s in system.platform.services.values() if s.kind is ServiceKind.POSTGRES]
     with suppress(HaTasksError):  # a store that does not answer is told in a row of its own
-        for service in databases:
+        for service in filter(lambda s: s.replicates, system.platform.services.values()):
             yield from rows(service, system.replication.check(service))
     for service in databases:
         for instance in service.instances:

@@ -7,13 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from ha_tasks.errors import HaTasksError
+from ha_tasks.model import redis_replication
 from ha_tasks.model.cluster import Cluster
 from ha_tasks.model.led_by_others import is_ours
-from ha_tasks.model.platform import Instance, Service
+from ha_tasks.model.platform import Instance, Service, ServiceKind
+from ha_tasks.model.redis_replication import RedisReading
 from ha_tasks.model.replication import NodeReading, NodeWord, ReplicationReport
 from ha_tasks.model.replication_judgement import ClusterFacts, report
 from ha_tasks.ports.host import DatabaseAgent
 from ha_tasks.ports.postgres import PostgresControl
+from ha_tasks.ports.redis import RedisControl
 from ha_tasks.ports.repositories import Clusters
 
 AGENT_TIMEOUT_S = 0.5
@@ -25,8 +28,16 @@ _Said = TypeVar("_Said")
 class DataReplication:
     """Reads only."""
 
-    def __init__(self, *, control: PostgresControl, clusters: Clusters, agents: DatabaseAgent) -> None:
+    def __init__(
+        self,
+        *,
+        control: PostgresControl,
+        clusters: Clusters,
+        agents: DatabaseAgent,
+        redis: RedisControl,
+    ) -> None:
         self._control = control
+        self._redis = redis
         self._clusters = clusters
         self._agents = agents
 
@@ -34,8 +45,10 @@ class DataReplication:
         """Every server and every agent is asked, all side by side; who does not answer is a finding.
 
         Once more where what is recorded was changed meanwhile: what was read would not fit it.
-        Raises StoreUnreachable, and UsageError for what is no PostgreSQL service.
+        Raises StoreUnreachable, and UsageError for what does not replicate.
         """
+        if service.kind is ServiceKind.REDIS:
+            return self._of_redis(service)
         cluster, nodes = self._recorded(service), service.instances
         for _ in range(LOOKS):
             judged_by = cluster
@@ -53,6 +66,19 @@ class DataReplication:
             ours=is_ours(service),
         )
         return report(facts)
+
+    def _of_redis(self, service: Service) -> ReplicationReport:
+        def ask(node: Instance) -> RedisReading | str:
+            try:
+                return self._redis.reading(service, node)
+            except HaTasksError as error:  # who does not answer is part of the picture
+                return str(error)
+
+        nodes = service.instances
+        answers = _side_by_side(nodes, ask)
+        return redis_replication.report(
+            service.name, {node.name: said for node, said in zip(nodes, answers, strict=True)}
+        )
 
     def _recorded(self, service: Service) -> Cluster | None:
         """None also for one that others lead: what was recorded before they did is past."""

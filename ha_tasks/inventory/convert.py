@@ -12,6 +12,7 @@ from ha_tasks.inventory.schema_services import (
     PatroniTable,
     PoolerTable,
     PostgresTable,
+    RedisTable,
     RoutingTable,
     ServiceTable,
 )
@@ -31,6 +32,7 @@ from ha_tasks.model.platform import (
     Policies,
     PoolerSettings,
     PostgresSettings,
+    RedisSettings,
     Role,
     Routing,
     Service,
@@ -72,6 +74,7 @@ def _service(name: str, table: ServiceTable, directory: Path) -> Service:
         routing=_routing(table.routing),
         check=Check(**table.check.model_dump()),
         postgres=_postgres(table.postgres),
+        redis=_redis(table.redis),
         pooler=_pooler(table.pooler),
         files=tuple(VersionedFile(name=f.name, host=host) for f in table.files for host in f.hosts),
         depends_on=tuple(table.depends_on),
@@ -121,6 +124,10 @@ def _postgres(table: PostgresTable | None) -> PostgresSettings | None:
     return PostgresSettings(
         database=table.database, user=table.user, policy=DataPolicy(table.policy or DataPolicy.DURABILITY)
     )
+
+
+def _redis(table: RedisTable | None) -> RedisSettings | None:
+    return None if table is None else RedisSettings(replicated=table.replicated)
 
 
 def _pooler(table: PoolerTable | None) -> PoolerSettings | None:

@@ -146,6 +146,12 @@ def _kinds_fit(file: InventoryFile) -> Iterator[Finding]:
                 yield Finding(
                     key=f"{key}.{word}", problem=f"is not for kind {service.kind}", mending="take it out"
                 )
+        if service.redis is not None and service.redis.replicated and len(service.instances) == 1:
+            yield Finding(
+                key=f"{key}.redis.replicated",
+                problem="there is one instance, and so no replica",
+                mending="add the replicas as instances, or take it out",
+            )
         if service.kind != "postgres" and all(i.role == "spare" for i in service.instances):
             yield Finding(
                 key=f"{key}.instances",

@@ -98,6 +98,11 @@ class RedisTable(Table):
         default=None,
         description="Secret reference: password of its default user; left out: it asks for none.",
     )
+    replicated: bool = Field(
+        default=False,
+        description="`true`: one instance is the primary, the others its replicas (the servers say which); "
+        "their replication is watched. Left out: each serves for itself.",
+    )
 
 
 class InstanceTable(Table):

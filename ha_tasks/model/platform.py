@@ -121,6 +121,13 @@ class PostgresSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RedisSettings:
+    """``replicated``: one instance is the primary, the others are its replicas; the servers say which."""
+
+    replicated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolerSettings:
     """The pgbouncers in front of a cluster. ``addresses``: ``host:port`` of each admin console; ``database``:
     name of the cluster's entry in their ``[databases]``. The password is a name, resolved by bootstrap.
@@ -169,6 +176,7 @@ class Service:
     routing: Routing | None = None
     check: Check = field(default_factory=Check)
     postgres: PostgresSettings | None = None
+    redis: RedisSettings | None = None
     pooler: PoolerSettings | None = None
     files: tuple[VersionedFile, ...] = ()
     depends_on: tuple[str, ...] = ()
@@ -184,6 +192,12 @@ class Service:
     def asynchronous(self) -> frozenset[str]:
         """Names of the nodes that must never be in the synchronous set."""
         return frozenset(i.name for i in self.instances if not i.synchronous)
+
+    @property
+    def replicates(self) -> bool:
+        """True when its instances are copies of one another, and so who follows whom is watched."""
+        replicated = self.redis is not None and self.redis.replicated
+        return self.kind is ServiceKind.POSTGRES or replicated
 
     def instance(self, name: str) -> Instance:
         """The instance of that name; KeyError when there is none."""

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Literal, TypeAlias
 
 from ha_tasks.model.plain import Json
+from ha_tasks.model.platform import ServiceKind
 from ha_tasks.model.replication_findings import Finding
 
 History: TypeAlias = Sequence[tuple[int, int]]
@@ -174,6 +175,8 @@ class ReplicationReport:
     findings: tuple[Finding, ...]
     recorded_primary: str | None = None
     """By the store; None: it is not in care."""
+    kind: ServiceKind = ServiceKind.POSTGRES
+    """Of REDIS positions are offsets, and there are no timelines, sets and slots."""
 
     def to_json(self) -> Json:
         """The report as plain JSON."""

@@ -38,6 +38,11 @@ class FindingCode(StrEnum):
     PENDING_RESTART = "pending_restart"
     OLD_BINARY = "old_binary"
     RIGHTS_MISSING = "rights_missing"
+    # of Redis and Valkey
+    NOBODY_WRITES = "nobody_writes"
+    LINK_DOWN = "link_down"
+    UNGUARDED = "unguarded"
+    CLUSTER_MODE = "cluster_mode"
 
 
 class Severity(StrEnum):

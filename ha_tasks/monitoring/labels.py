@@ -38,11 +38,11 @@ class LabelRegistry:
 
     def __init__(self, platform: Platform, own_actions: Iterable[str] = ()) -> None:
         self._platform = platform
-        postgres = [s for s in platform.services.values() if s.kind is ServiceKind.POSTGRES]
+        replicating = [s for s in platform.services.values() if s.replicates]
         self._closed: Mapping[str, tuple[str, ...]] = {
             "service_name": tuple(platform.services),
-            "cluster": tuple(s.name for s in postgres),
-            "node": tuple(i.name for s in postgres for i in s.instances),
+            "cluster": tuple(s.name for s in replicating),
+            "node": tuple(i.name for s in replicating for i in s.instances),
             "backend": tuple(_backends(platform)),
             "queue": (*Queue, *(host_queue(host) for host in platform.hosts)),
             "probe": tuple(ServiceKind),

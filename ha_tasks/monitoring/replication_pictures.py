@@ -12,7 +12,6 @@ from prometheus_client.metrics_core import Metric
 
 from ha_tasks.model.cluster import ClusterState
 from ha_tasks.model.plain import Json
-from ha_tasks.model.platform import ServiceKind
 from ha_tasks.model.replication_findings import FindingCode
 from ha_tasks.monitoring.prometheus import Words, metric
 from ha_tasks.monitoring.sources import Sources
@@ -22,7 +21,7 @@ FRESH = timedelta(seconds=30)
 
 def pictures(sources: Sources, now: datetime) -> Iterator[Metric]:
     """Part of the part ``replication``. Raises StoreUnreachable."""
-    names = [s.name for s in sources.platform.services.values() if s.kind is ServiceKind.POSTGRES]
+    names = [s.name for s in sources.platform.services.values() if s.replicates]
     kept = sources.pictures.latest()
     seen = {name: kept[name][1] for name in names if name in kept and now - kept[name][0] <= FRESH}
     yield metric("ha_cluster_state").family(_states(sources, names))

@@ -90,7 +90,7 @@ def _check_replication(runtime: Runtime) -> Callable[..., Json]:
     def check_replication() -> Json:
         """Who streams from whom, and what is wrong about it; who does not answer is part of the picture."""
         system = runtime.system()
-        databases = [s for s in system.platform.services.values() if s.kind is ServiceKind.POSTGRES]
+        databases = [s for s in system.platform.services.values() if s.replicates]
         watch = replication_watch_of(system)
         return {service.name: watch.look(service) for service in databases}
 

@@ -24,6 +24,7 @@ from ha_tasks.model.platform import Service
 from ha_tasks.model.replication import NodeView, ReplicationReport
 from tests.fakes.clock import FakeClock
 from tests.fakes.host import FakeHostAgents
+from tests.fakes.redis import FakeRedisControl
 from tests.fakes.repositories import FakeClusters
 from tests.postgres_pair import USER, PostgresPair, password, running_pair
 from tests.servers import PostgresServer, free_port
@@ -51,9 +52,10 @@ class Scene:
         clusters.register(record, FakeClock().now())
         control = SqlPostgresControl(password=password if secret is None else lambda _: secret)
         agents.nodes["pg1"].binary = agents.nodes["pg2"].binary = ""
-        return DataReplication(control=control, clusters=clusters, agents=agents).check(
-            service or self.service
+        replication = DataReplication(
+            control=control, clusters=clusters, agents=agents, redis=FakeRedisControl()
         )
+        return replication.check(service or self.service)
 
     def answers(self, service: Service | None = None) -> list[Answer]:
         """The rows of ``check --connect`` about the cluster."""

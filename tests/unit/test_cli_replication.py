@@ -118,9 +118,9 @@ def test_an_incident_that_a_person_is_only_told_of_says_how_to_mend_it():
     assert advice(incident, None, "opened") == "mend it: do this"
 
 
-def test_only_postgresql_services_can_be_asked():
+def test_only_services_that_replicate_can_be_asked():
     assert [service.name for service in databases(platform(), None)] == ["db"]
-    with pytest.raises(UsageError, match='no PostgreSQL service "web"; known: db'):
+    with pytest.raises(UsageError, match='no service "web" that replicates; known: db'):
         databases(platform(), "web")
 
 

@@ -11,6 +11,7 @@ from ha_tasks.model.replication_findings import FindingCode
 from tests.fakes.clock import FakeClock
 from tests.fakes.host import FakeHostAgents
 from tests.fakes.postgres import FakeNode, FakePostgresControl
+from tests.fakes.redis import FakeRedisControl
 from tests.fakes.repositories import FakeClusters
 from tests.unit.builders import database
 
@@ -28,7 +29,8 @@ def replication(streaming, sets, reachable=True):
     }
     nodes["pg1"].settings["synchronous_standby_names"] = sets[-1].setting()
     agents = FakeHostAgents(primary="pg1", others=["pg2", "pg3"])
-    return DataReplication(control=FakePostgresControl(nodes), clusters=clusters, agents=agents)
+    control, redis = FakePostgresControl(nodes), FakeRedisControl()
+    return DataReplication(control=control, clusters=clusters, agents=agents, redis=redis)
 
 
 @pytest.mark.parametrize(

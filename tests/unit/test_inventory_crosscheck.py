@@ -294,3 +294,14 @@ def test_a_limit_of_a_machine_is_a_share_below_one(tmp_path: Path) -> None:
     path = write_inventory(tmp_path, ("[hosts.db2]", "limits = { disk = 1.5 }\n\n[hosts.db2]"))
 
     assert "hosts.db1.limits.disk" in str(read(path, {}).faults[0])
+
+
+def test_a_redis_without_a_second_instance_replicates_nowhere(tmp_path: Path):
+    table = "[services.cache.redis]\nreplicated = true\n\n[[services.cache.instances]]"
+    path = write_inventory(tmp_path, ("[[services.cache.instances]]", table))
+
+    (fault,) = read(path, {}).faults
+    assert str(fault).endswith(
+        "services.cache.redis.replicated: there is one instance, and so no replica; "
+        "add the replicas as instances, or take it out"
+    )

@@ -14,6 +14,7 @@ from ha_tasks.workflows.replication_watch import ReplicationWatch
 from tests.fakes.clock import FakeClock
 from tests.fakes.host import FakeHostAgents
 from tests.fakes.postgres import FakeNode, FakePostgresControl
+from tests.fakes.redis import FakeRedisControl
 from tests.fakes.repositories import FakeStore
 from tests.plans import new_run, plan_of
 from tests.unit.builders import database
@@ -37,6 +38,7 @@ class World:
                 control=self.control,
                 clusters=self.store.clusters,
                 agents=FakeHostAgents(primary="pg1", others=["pg2", "pg3"]),
+                redis=FakeRedisControl(),
             ),
             book=self.store.replication,
             incidents=self.store.incidents,
