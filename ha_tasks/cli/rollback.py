@@ -60,8 +60,9 @@ def command(
     local: bool,
     within_s: float,
 ) -> int:
-    """Have SERVICE served from another version of its files: the newest good one that differs from what is
-    there, or with `--to` any other, also a newer one (`ha-tasks versions SERVICE` lists them).
+    """Have SERVICE served from another version of its files: after a change that is not known to be good the
+    last good one, otherwise the good one before what is there; with `--to` any, also a newer one
+    (`ha-tasks versions SERVICE` lists them).
 
     Host by host: each file is checked, exchanged in one act and loaded; the next host follows when the
     instances of the one before answer; then users are asked for through the balancer. When anything of that

@@ -12,7 +12,7 @@ from ha_tasks.cli.plan import service_of
 from ha_tasks.cli.session import Session, pass_session, person, with_home, with_json
 from ha_tasks.errors import UsageError
 from ha_tasks.model.plain import Json
-from ha_tasks.model.versions import SHORT, Judgement, Present, Version, changed, in_place, newest_good
+from ha_tasks.model.versions import SHORT, Judgement, Present, Version, changed, in_place, last_good
 
 if TYPE_CHECKING:
     from ha_tasks.bootstrap import System
@@ -51,7 +51,7 @@ def listed(system: System, service: Service) -> Json:
     """Every version, the newest first, beside what is there now."""
     versions = system.store.versions.of(service.name)
     present = system.rollback.present(service)
-    there, good = in_place(versions, present), newest_good(versions)
+    there, good = in_place(versions, present), last_good(versions)
     return {
         "service": service.name,
         "in_place": there and there.word,

@@ -1,7 +1,7 @@
 """Versions of what a service is served from: configuration files and releases, by digests of their contents.
 
 A version says of each file of the service which content it has. What is GOOD served users well when it was
-in place; the way back from a change that does not is the newest good version that differs from what is there.
+in place; a change that does not serve is taken back to the good version that was proved last.
 """
 
 from __future__ import annotations
@@ -75,15 +75,22 @@ def in_place(versions: Iterable[Version], present: Present) -> Version | None:
     return max(whole, key=lambda version: version.no, default=None)
 
 
-def newest_good(versions: Iterable[Version]) -> Version | None:
-    """What the service should serve from when nobody says otherwise; None: nothing is known to be good."""
+def last_good(versions: Iterable[Version]) -> Version | None:
+    """What the service should be served from when nobody says otherwise: of the good ones the one that was
+    proved last, which after a rollback is an older one. None: nothing is known to be good.
+    """
     good = (v for v in versions if v.judgement is Judgement.GOOD)
-    return max(good, key=lambda version: version.no, default=None)
+    return max(good, key=lambda version: (version.judged_at or version.recorded_at, version.no), default=None)
 
 
 def way_back(versions: Sequence[Version], present: Present) -> Version | None:
-    """The newest good version that differs from what is there; None when there is none.
+    """Where a rollback leads to when nobody names a version; None when there is no such place.
 
-    After a bad change that is the newest good one; with that in place, the good one before it.
+    From what was never recorded, or is not known to be good, to the last good one; from that one to the
+    newest good one before it, so that going back twice does not lead forward again.
     """
-    return newest_good(version for version in versions if changed(version, present))
+    here, last = in_place(versions, present), last_good(versions)
+    if here is None or here.judgement is not Judgement.GOOD:
+        return last if last is not None and changed(last, present) else None
+    older = [v for v in versions if v.no < here.no and v.judgement is Judgement.GOOD and changed(v, present)]
+    return max(older, key=lambda version: version.no, default=None)

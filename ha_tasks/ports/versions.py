@@ -44,7 +44,9 @@ class Versions(Protocol):
         actor: str,
         under: Warrant | None = None,
     ) -> Version:
-        """Says what came of it; the last word counts. Idempotent. KeyError when there is none.
+        """Says what came of it; the last word counts, and when it was said, also where it is the same again.
+
+        Idempotent by judgement and ``why``. KeyError when there is none.
 
         StaleFence when the run of ``under`` was taken over.
         """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ha_tasks.errors import ActionFailed, HaTasksError, UsageError
 from ha_tasks.model.platform import Service, VersionedFile
 from ha_tasks.model.run import Outcome
-from ha_tasks.model.versions import Judgement, Present, Version, changed, newest_good, number_of, way_back
+from ha_tasks.model.versions import Judgement, Present, Version, changed, last_good, number_of, way_back
 from ha_tasks.ports.action import Action, StepContext
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.host import FileAgent
@@ -19,7 +19,7 @@ from ha_tasks.ports.repositories import Warrant
 from ha_tasks.ports.versions import Versions
 
 GOOD = "good"
-"""In the place of a version: the newest that is known to be good."""
+"""In the place of a version: the one that is known to be good since last."""
 GLANCE_S = 0.5
 ASKED_S = 5.0
 
@@ -64,20 +64,20 @@ class RollbackController:
         return {key: state.digest for key, state in self.states(service, timeout_s=timeout_s).items()}
 
     def is_changed(self, service: Service, instance: str) -> bool:
-        """True when a file on the host of that instance is not as the newest good version says.
+        """True when a file on the host of that instance is not as the last good version says.
 
         An agent that is silent, or knows no such file, is no reason to take anything back, and none to
         begin nothing else. Asks for half a second.
         """
         hosts = {each.host for each in service.instances if each.name == instance}
         files = [file.key for file in service.files if file.host in hosts]
-        good = newest_good(self._versions.of(service.name)) if files else None
+        good = last_good(self._versions.of(service.name)) if files else None
         return good is not None and bool(changed(good, self.present(service, timeout_s=GLANCE_S), files))
 
     def target(self, service: Service, word: str) -> Version:
         """The version that is meant by ``v7``, ``7`` or ``good``. UsageError when there is none."""
         if word == GOOD:
-            good = newest_good(self._versions.of(service.name))
+            good = last_good(self._versions.of(service.name))
             if good is None:
                 raise UsageError(f"no version of {service.name} is known to be good")
             return good
@@ -93,7 +93,7 @@ class RollbackController:
         found = way_back(self._versions.of(service.name), self.present(service))
         if found is None:
             raise UsageError(
-                f"no good version of {service.name} differs from what is there; "
+                f"there is no good version of {service.name} to go back to; "
                 f"name one: ha-tasks rollback {service.name} --to VERSION"
             )
         return found

@@ -89,7 +89,7 @@ class SqlVersions:
             if under is not None:
                 must_hold(connection, under.run, under.fence)
             before = _get(connection, service, no)
-            if before.judgement is judgement:
+            if (before.judgement, before.why) == (judgement, why):
                 return before
             connection.execute(
                 update(versions)

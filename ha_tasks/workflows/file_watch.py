@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from ha_tasks.model.led_by_others import is_ours
 from ha_tasks.model.platform import Platform, Role, Service
 from ha_tasks.model.verdict import Verdict, VerdictState
-from ha_tasks.model.versions import Judgement, Present, newest_good
+from ha_tasks.model.versions import Judgement, Present, last_good
 from ha_tasks.ports.clock import Clock
 from ha_tasks.ports.repositories import Journal
 from ha_tasks.ports.versions import Versions
@@ -59,7 +59,7 @@ class FileWatch:
     def _look_at(self, service: Service, *, busy: bool) -> None:
         present = {} if busy else self._rollback.present(service, timeout_s=GLANCE_S)
         whole = len(present) == len(service.files) and None not in present.values()
-        good = newest_good(self._versions.of(service.name))
+        good = last_good(self._versions.of(service.name))
         if not whole or (good is not None and good.files == present) or not self._serves(service):
             self._since.pop(service.name, None)
             return

@@ -60,10 +60,12 @@ def test_the_last_word_about_a_version_counts_and_is_in_the_audit_chain(store: A
     record(store, ONE)
 
     good = store.versions.judge("web", 1, Judgement.GOOD, "serves", at(1), actor="w1")
-    again = store.versions.judge("web", 1, Judgement.GOOD, "still", at(2), actor="w1")
+    again = store.versions.judge("web", 1, Judgement.GOOD, "serves", at(2), actor="w1")
+    anew = store.versions.judge("web", 1, Judgement.GOOD, "serves again", at(2), actor="w1")
     bad = store.versions.judge("web", 1, Judgement.BAD, "502", at(3), actor="w2")
 
     assert again == good
+    assert (anew.judged_at, anew.why) == (at(2), "serves again")
     assert (good.judgement, good.judged_at, good.why) == (Judgement.GOOD, at(1), "serves")
     assert store.versions.get("web", 1) == bad
     recorded, *judged = store.audit.after(0, 10)
@@ -75,6 +77,7 @@ def test_the_last_word_about_a_version_counts_and_is_in_the_audit_chain(store: A
     assert recorded.after == {"service": "web", "files": ONE, "reason": "tighter"}
     assert [(e.actor, e.before, e.after) for e in judged] == [
         ("w1", {"judgement": "recorded"}, {"judgement": "good", "why": "serves"}),
+        ("w1", {"judgement": "good"}, {"judgement": "good", "why": "serves again"}),
         ("w2", {"judgement": "good"}, {"judgement": "bad", "why": "502"}),
     ]
 

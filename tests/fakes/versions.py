@@ -70,7 +70,7 @@ class FakeVersions:
         if under is not None:
             self._must_hold(under.run, under.fence)
         before = self.get(service, no)
-        if before.judgement is judgement:
+        if (before.judgement, before.why) == (judgement, why):
             return before
         after = replace(before, judgement=judgement, judged_at=now, why=why)
         self.recorded[service][no - 1] = after

@@ -12,16 +12,17 @@ from ha_tasks.model.versions import (
     Version,
     changed,
     in_place,
-    newest_good,
+    last_good,
     number_of,
     way_back,
 )
-from tests.unit.builders import T0
+from tests.unit.builders import T0, at
 
 GOOD, BAD, RECORDED = Judgement.GOOD, Judgement.BAD, Judgement.RECORDED
 
 
-def version(no: int, judgement: Judgement = GOOD, **items: str) -> Version:
+def version(no: int, judgement: Judgement = GOOD, proved: float | None = None, **items: str) -> Version:
+    """``proved``: seconds after the first moment; None: in the order of their numbers."""
     return Version(
         service="web",
         no=no,
@@ -30,6 +31,7 @@ def version(no: int, judgement: Judgement = GOOD, **items: str) -> Version:
         reason="",
         recorded_at=T0,
         judgement=judgement,
+        judged_at=None if judgement is RECORDED else at(no if proved is None else proved),
     )
 
 
@@ -62,15 +64,8 @@ def test_a_version_is_in_place_when_all_of_it_is():
     assert in_place(versions, {"conf": "a", "app": None}) is None
 
 
-@pytest.mark.parametrize(
-    ("present", "expected"),
-    [
-        ("bad push", 3),
-        ("c", 1),
-        ("d", 3),
-    ],
-)
-def test_the_way_back_is_the_newest_good_version_that_differs(present, expected):
+@pytest.mark.parametrize(("present", "expected"), [("bad push", 3), ("b", 3), ("d", 3), ("c", 1)])
+def test_the_way_back_is_the_last_good_version_and_from_there_the_one_before(present, expected):
     versions = [
         version(1, conf="a"),
         version(2, BAD, conf="b"),
@@ -84,10 +79,18 @@ def test_the_way_back_is_the_newest_good_version_that_differs(present, expected)
     assert found.no == expected
 
 
+def test_after_a_rollback_the_older_version_is_the_last_good_one():
+    versions = [version(1, proved=9, conf="a"), version(2, proved=5, conf="b")]
+
+    assert last_good(versions) == versions[0]
+    assert way_back(versions, {"conf": "x"}) == versions[0]
+    assert way_back(versions, {"conf": "a"}) is None
+
+
 def test_there_is_no_way_back_where_nothing_else_was_good():
     assert way_back([], {"conf": "a"}) is None
     assert way_back([version(1, conf="a"), version(2, BAD, conf="b")], {"conf": "a"}) is None
-    assert newest_good([version(1, RECORDED, conf="a")]) is None
+    assert last_good([version(1, RECORDED, conf="a")]) is None
 
 
 DIGESTS = st.sampled_from(["a", "b", "c"])
@@ -101,7 +104,9 @@ ITEMS = st.dictionaries(st.sampled_from(["conf", "app"]), DIGESTS, min_size=1)
 def test_the_way_back_is_always_good_and_always_changes_something(recorded, present):
     versions = [version(no, judgement, **items) for no, (items, judgement) in enumerate(recorded, start=1)]
 
-    found = way_back(versions, present)
+    found, here = way_back(versions, present), in_place(versions, present)
 
-    candidates = [v.no for v in versions if v.judgement is GOOD and changed(v, present)]
-    assert (found.no if found else 0) == max(candidates, default=0)
+    if found is not None:
+        assert found.judgement is GOOD
+        assert changed(found, present)
+        assert here is None or here.judgement is not GOOD or found.no < here.no

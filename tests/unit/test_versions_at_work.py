@@ -271,6 +271,24 @@ def test_a_person_rolls_back_while_the_service_is_down_and_an_incident_stands():
     assert world.agents.places == {A: FIRST, B: FIRST}
 
 
+def test_after_a_rollback_the_older_version_is_the_good_one_and_nothing_leads_forward_again():
+    world = Site()
+    world.good(FIRST)
+    world.rounds(3)
+    world.order(world.stage(NEXT), "to v2")
+    world.clock.advance(60)
+    world.rounds(3)
+    world.order(world.rollback.way_back(world.service).word, "back to v1")
+    present = dict(world.agents.places)
+    world.health.kinds["web1"] = REFUSED
+    world.rounds(6)
+
+    assert present == {A: FIRST, B: FIRST}
+    assert world.store.journal.recent()[0].plan.playbook == "http-instance"
+    with pytest.raises(UsageError, match="there is no good version of web to go back to"):
+        world.rollback.way_back(world.service)
+
+
 def watch(world: Site) -> FileWatch:
     return FileWatch(
         platform=world.platform,
@@ -347,7 +365,7 @@ def test_what_cannot_be_recorded_or_gone_back_to_is_said_with_its_mending():
         UsageError, match=r"no files; name what it is served from: \[\[services.web.files\]\]"
     ):
         world.rollback.record(web(), staged=False, actor="ann", reason="")
-    with pytest.raises(UsageError, match="no good version of web differs"):
+    with pytest.raises(UsageError, match="there is no good version of web to go back to"):
         world.rollback.way_back(world.service)
     with pytest.raises(UsageError, match="has no version v9; see: ha-tasks versions web"):
         world.rollback.target(world.service, "v9")
