@@ -1,11 +1,4 @@
-"""haproxy.cfg of the embedded stack, for HAProxy 2.6 and later.
-
-Each choice comes from a measurement: for HTTP the balancer's own retries lose nothing when a server
-dies, where the best outside controller loses what fails until it acts. They may only repeat what is safe to
-repeat, so other methods than GET and HEAD are never sent twice. For PostgreSQL retries only
-hold clients on a dead server, and sessions of a server that is marked down are ended so that no client
-waits for it.
-"""
+"""haproxy.cfg of the embedded stack: the generated configuration, and a page of statistics."""
 
 from __future__ import annotations
 
@@ -14,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ha_tasks.embedded.ports import BALANCER, LOOPBACK
+from ha_tasks.model import haproxy_config
+from ha_tasks.model.haproxy_config import Pool, Server
+from ha_tasks.model.platform import Check
 
 LONGEST_SOCKET_PATH = 85
 """Bytes. The kernel takes 107, and HAProxy first binds ``<path>.<pid>.tmp``."""
@@ -48,17 +44,9 @@ def runtime_socket(directory: Path, port: int) -> str:
 
 def render(edge: Edge) -> str:
     """The text of haproxy.cfg."""
-    return "\n".join(
-        (
-            "# Written at each start by `ha-tasks demo`.",
-            *_global(edge.socket),
-            *_web(edge),
-            *_postgres(edge, "pg_write"),
-            *_postgres(edge, "pg_read"),
-            *_stats(edge.ports["stats"]),
-            "",
-        )
-    )
+    pools = (_web(edge), _postgres(edge, "pg_write"), _postgres(edge, "pg_read"))
+    head = ("Written at each start of `ha-tasks demo`.",)
+    return haproxy_config.render(edge.socket, pools, head, _stats(edge.ports["stats"]))
 
 
 def default_closed(web: Collection[str], nodes: Collection[str], primary: str) -> set[tuple[str, str]]:
@@ -71,77 +59,30 @@ def default_closed(web: Collection[str], nodes: Collection[str], primary: str) -
     }
 
 
-def _global(socket: str) -> Sequence[str]:
-    scheme, _, where = socket.partition("://")
-    bind = _quoted(where) if scheme == "unix" else f"ipv4@{where}"
-    return (
-        "global",
-        "    maxconn 1000",
-        f"    stats socket {bind} level admin" + (" mode 600" if scheme == "unix" else ""),
-        "    stats timeout 10s",
-        "    hard-stop-after 3s",
-        "",
-        "defaults",
-        "    timeout connect 500ms",
-        "    timeout check 300ms",
-        "    timeout queue 1s",
+def _web(edge: Edge) -> Pool:
+    return Pool(
+        name="web",
+        bind=f"{LOOPBACK}:{edge.ports['web']}",
+        servers=_servers(edge, "web", edge.web),
+        check=Check(path="/healthz"),
+        host=LOOPBACK,
+        request_timeout_s=1.0,
     )
 
 
-def _web(edge: Edge) -> Sequence[str]:
-    return (
-        "",
-        "frontend web",
-        "    mode http",
-        f"    bind {LOOPBACK}:{edge.ports['web']}",
-        "    timeout client 30s",
-        "    timeout http-request 5s",
-        "    timeout http-keep-alive 10s",
-        "    default_backend web",
-        "",
-        "backend web",
-        "    mode http",
-        "    balance roundrobin",
-        "    timeout server 1s",
-        "    option redispatch 1",
-        "    retries 2",
-        "    retry-on all-retryable-errors",
-        "    http-request disable-l7-retry if !METH_GET",
-        "    option httpchk",
-        f"    http-check send meth GET uri /healthz ver HTTP/1.1 hdr Host {LOOPBACK}",
-        "    http-check expect status 200",
-        "    default-server check inter 500ms fall 2 rise 1 weight 100"
-        " observe layer4 error-limit 3 on-error mark-down",
-        *_servers(edge, "web", edge.web),
+def _postgres(edge: Edge, name: str) -> Pool:
+    return Pool(
+        name=name,
+        bind=f"{LOOPBACK}:{edge.ports[name]}",
+        servers=_servers(edge, name, edge.nodes),
+        database=True,
+        source=BALANCER,
     )
 
 
-def _postgres(edge: Edge, name: str) -> Sequence[str]:
-    return (
-        "",
-        f"frontend {name}",
-        "    mode tcp",
-        f"    bind {LOOPBACK}:{edge.ports[name]}",
-        "    timeout client 1h",
-        "    option clitcpka",
-        f"    default_backend {name}",
-        "",
-        f"backend {name}",
-        "    mode tcp",
-        "    balance leastconn",
-        "    timeout server 1h",
-        "    option srvtcpka",
-        "    retries 0",
-        "    option tcp-check",
-        f"    source {BALANCER}",
-        "    default-server check inter 500ms fall 2 rise 1 weight 100 on-marked-down shutdown-sessions",
-        *_servers(edge, name, edge.nodes),
-    )
-
-
-def _servers(edge: Edge, backend: str, servers: Mapping[str, int]) -> Sequence[str]:
+def _servers(edge: Edge, backend: str, servers: Mapping[str, int]) -> tuple[Server, ...]:
     return tuple(
-        f"    server {name} {LOOPBACK}:{port}" + (" disabled" if (backend, name) in edge.closed else "")
+        Server(name=name, address=f"{LOOPBACK}:{port}", closed=(backend, name) in edge.closed)
         for name, port in servers.items()
     )
 
@@ -160,8 +101,3 @@ def _stats(port: int) -> Sequence[str]:
         "    stats refresh 5s",
         "    stats hide-version",
     )
-
-
-def _quoted(text: str) -> str:
-    """In HAProxy's strong quotes nothing is special but the quote itself."""
-    return "'" + text.replace("'", "'\\''") + "'"
