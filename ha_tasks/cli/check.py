@@ -101,6 +101,7 @@ def _lines(inventory: Inventory) -> Lines:
         probe=system.health.look,
         node_status=system.agents.status,
         unit_status=system.agents.unit_status,
+        file_status=system.agents.file_status,
         balancers=system.balancers,
         entry=entry,
         manager=system.led.manager.report,

@@ -46,6 +46,7 @@ class Lines:
     manager: Callable[[Service], LedCluster]
     broker: Callable[[], object] | None
     store: Callable[[], object]
+    file_status: Callable[[str, str], object] = lambda _host, _file: None
     store_faults: Callable[[], Iterable[Answer]] = tuple
     cluster_faults: Callable[[], Iterable[Answer]] = tuple
 
@@ -167,10 +168,12 @@ def _agent_question(platform: Platform, lines: Lines, host: str) -> Callable[[],
 
     def ask() -> list[Answer]:
         here = [i for s in platform.services.values() for i in s.instances if i.host == host]
+        files = [f.name for s in platform.services.values() for f in s.files if f.host == host]
         nodes = [i.name for i in here if is_led(platform.services[i.service])]
         calls: list[tuple[str, Callable[[], object]]] = [
             *((f"node {name}", lambda name=name: lines.node_status(name)) for name in nodes),
             *((f"unit {i.unit}", lambda unit=i.unit: lines.unit_status(host, unit)) for i in here if i.unit),
+            *((f"file {name}", lambda name=name: lines.file_status(host, name)) for name in files),
         ]
         return [_asked(f"hosts.{host} ({what})", call, remedy.format(host=host)) for what, call in calls]
 

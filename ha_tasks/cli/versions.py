@@ -57,7 +57,7 @@ def listed(system: System, service: Service) -> Json:
         "in_place": there and there.word,
         "good": good and good.word,
         "present": dict(present),
-        "silent": sorted({f.host for f in service.files if f.key not in present}),
+        "untold": dict(system.rollback.troubles(service)) if len(present) < len(service.files) else {},
         "versions": [described(version, present) for version in versions],
     }
 
@@ -97,8 +97,8 @@ def lines(content: Json) -> Iterator[Line]:
                 for v in content["versions"]
             ],
         )
-    for host in content["silent"]:
-        yield [("no answer", WARN), f" from the agent of {host}: what is there is not known"]
+    for key, why in content["untold"].items():
+        yield [(f"{key} is not known", WARN), f": {why}"]
     if content["in_place"] is None and content["versions"]:
         shown = (f"{key} {'nothing' if d is None else d[:SHORT]}" for key, d in content["present"].items())
         yield [("what is there is no recorded version", WARN), f": {', '.join(shown)}"]

@@ -59,6 +59,11 @@ class RollbackController:
         answers = self._asked(service.files, timeout_s)
         return {key: answer for key, answer in answers.items() if isinstance(answer, FileState)}
 
+    def troubles(self, service: Service) -> Mapping[str, str]:
+        """File -> why its agent does not tell of it: it is silent, or does not know it."""
+        answers = self._asked(service.files, ASKED_S)
+        return {key: str(answer) for key, answer in answers.items() if isinstance(answer, HaTasksError)}
+
     def present(self, service: Service, *, timeout_s: float = ASKED_S) -> Present:
         """What each file holds now, of those of which their agents tell."""
         return {key: state.digest for key, state in self.states(service, timeout_s=timeout_s).items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -136,6 +137,17 @@ def test_a_lower_fence_is_refused_and_changes_nothing_even_after_a_restart(home)
     assert it.status("conf")["fence"] == 7
 
 
+def test_what_somebody_wrote_since_the_last_look_is_kept_before_it_is_exchanged(home):
+    it = agent(home)
+    it.keep("conf", staged=False)
+    (home / "web.conf").write_text("not recorded\n")
+    put(it, "first\n")
+
+    put(it, "not recorded\n")
+
+    assert (home / "web.conf").read_text() == "not recorded\n"
+
+
 @pytest.mark.parametrize("digest", ["../../etc/passwd", "0" * 63, "", "G" * 64])
 def test_what_is_no_digest_is_refused(home, digest):
     with pytest.raises(AgentRefused, match="64 hexadecimal digits"):
@@ -231,6 +243,19 @@ def test_a_release_that_was_changed_since_it_was_recorded_is_not_gone_back_to(ho
     with pytest.raises(ActionFailed, match="release 42 was changed since"):
         it.put("conf", digest, "k", fence=1, timeout_s=10)
     assert (home / "current").resolve() == home / "releases/41"
+
+
+def test_a_release_is_read_again_only_when_something_of_it_was_written(home):
+    it = releases(home)
+    before = it.status("conf")["digest"]
+    app = home / "releases/41/app.py"
+    file = app.stat()
+    app.write_text("RELEASE 41\n")
+    os.utime(app, ns=(file.st_atime_ns, file.st_mtime_ns))
+    changed = it.status("conf")["digest"]
+    app.write_text("release 41\n")
+
+    assert before == it.status("conf")["digest"] != changed
 
 
 def test_a_link_that_leads_out_of_the_releases_is_refused(home):

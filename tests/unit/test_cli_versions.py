@@ -59,8 +59,8 @@ def test_versions_are_listed_also_while_an_agent_is_away(home, capsys):
         ("v2", "recorded", "bob"),
         ("v1", "good", "ann"),
     ]
-    assert (content["good"], content["in_place"], content["silent"]) == ("v1", None, ["app1"])
-    assert "no answer from the agent of app1" in shown
+    assert (content["good"], content["in_place"], list(content["untold"])) == ("v1", None, ["app1/site"])
+    assert "app1/site is not known: the agent of app1 did not answer" in shown
     assert "TLS 1.3" in shown
 
 
@@ -97,7 +97,7 @@ def test_the_lines_say_what_is_in_place_and_the_way_back():
         "in_place": None,
         "good": "v1",
         "present": {"app1/site": "c" * 64, "app2/site": None},
-        "silent": [],
+        "untold": {},
         "recorded": "v2",
         "versions": [
             {

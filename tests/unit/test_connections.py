@@ -12,10 +12,10 @@ import pytest
 from ha_tasks.cli.check import doorway
 from ha_tasks.cli.connections import Answer, Lines, answers, remedy_for
 from ha_tasks.cli.replication_checks import skewed
-from ha_tasks.errors import AgentUnreachable, ServiceUnreachable
+from ha_tasks.errors import AgentRefused, AgentUnreachable, ServiceUnreachable
 from ha_tasks.inventory import load
 from ha_tasks.model.balancer import ServerState
-from ha_tasks.model.platform import ManagedBy, PatroniApi, Platform, Service
+from ha_tasks.model.platform import ManagedBy, PatroniApi, Platform, Service, VersionedFile
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome, Target
 from tests.fakes.balancer import FakeBalancer
 from tests.fakes.clock import START as NOW
@@ -97,6 +97,19 @@ def test_a_server_that_the_balancer_does_not_have_is_told(platform: Platform):
 
     assert (answer.what, answer.said) == ("balancers.edge", "has no server web/web1")
     assert "add it to haproxy.cfg" in answer.remedy
+
+
+def test_a_file_that_its_agent_does_not_know_is_told(platform: Platform):
+    def refused(host: str, file: str) -> None:
+        raise AgentRefused(f"there is no file {file} here; add [files.{file}] to the agent's file")
+
+    web = replace(platform.services["web"], files=(VersionedFile(name="site", host="app1"),))
+    served = replace(platform, services={**platform.services, "web": web})
+
+    (answer,) = ill(answers(served, replace(LINES, file_status=refused)))
+
+    assert answer.what == "hosts.app1 (file site)"
+    assert "add [files.site]" in answer.said
 
 
 def test_a_silent_agent_is_told_for_everything_that_it_is_asked_about(platform: Platform):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -15,23 +15,27 @@ from ha_tasks.model.incident import IncidentKind, IncidentState
 from ha_tasks.model.platform import Instance, Role, Service, ServiceKind, VersionedFile
 from ha_tasks.model.playbook import VerifySettings
 from ha_tasks.model.probe import OutcomeKind
-from ha_tasks.model.run import RunState
+from ha_tasks.model.run import Run, RunState
 from ha_tasks.model.versions import Judgement
 from ha_tasks.names import ActionName
 from ha_tasks.ports.action import StepContext
+from ha_tasks.ports.boundary import Boundary
+from ha_tasks.recovery.recovery_orchestrator import RecoveryOrchestrator
 from ha_tasks.recovery.rollback_controller import RollbackController
 from ha_tasks.workflows.actions.conformance import Trial, check_action
 from ha_tasks.workflows.actions.versions import ApplyVersion, VersionTools
 from ha_tasks.workflows.file_watch import FileWatch
 from ha_tasks.workflows.planned_work import Ordered
 from ha_tasks.workflows.preview import preview
-from tests.fakes.clock import FakeClock
+from tests.fakes.clock import START, FakeClock
 from tests.fakes.host import FakeFileAgents
+from tests.fakes.lease import FakeLeaseKeeper
 from tests.fakes.versions import FakeVersions
 from tests.unit.builders import web
 from tests.unit.test_detection import OK, REFUSED, World
 
 A, B = ("app1", "site"), ("app2", "site")
+LATER = START.replace(year=2100)
 FIRST, NEXT, BROKEN = "1" * 64, "2" * 64, "b" * 64
 
 
@@ -109,7 +113,25 @@ class Site(World):
         self.agents.staged = {A: digest, B: digest}
         return self.rollback.record(self.service, staged=True, actor="ann", reason="new").word
 
-    def order(self, word: str, key: str = "k"):
+    def executor(self, boundary: Boundary) -> RecoveryOrchestrator:
+        """One that can be stopped at a boundary."""
+        return RecoveryOrchestrator(
+            platform=self.platform,
+            journal=self.store.journal,
+            incidents=self.store.incidents,
+            actions=self.actions,
+            clock=self.clock,
+            dispatch=self.broker,
+            leases=FakeLeaseKeeper(),
+            owner="h/other/1",
+            settled=self.follower.settled,
+            boundary=boundary,
+        )
+
+    def order(self, word: str, key: str = "k") -> Run:
+        return self.orchestrator.drive(self.begun(word, key).id, LATER)
+
+    def begun(self, word: str, key: str = "k") -> Run:
         ordered = Ordered(
             kind=IncidentKind.VERSION_ORDERED,
             service="web",
@@ -118,8 +140,7 @@ class Site(World):
             reason="",
             key=key,
         )
-        run = self.work().begin(ordered, self.detection.judge([self.service]))
-        return self.orchestrator.drive(run.id, self.clock.now().replace(year=2100))
+        return self.work().begin(ordered, self.detection.judge([self.service]))
 
     def judgements(self) -> dict[str, Judgement]:
         return {v.word: v.judgement for v in self.store.versions.of("web")}
@@ -180,6 +201,43 @@ def test_what_a_check_refuses_changes_nothing_and_is_not_called_bad():
     assert "its check refuses" in run.error
     assert world.agents.told == []
     assert world.judgements()["v2"] is Judgement.RECORDED
+
+
+class Died(BaseException):
+    """SIGKILL, as far as a fake can."""
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        *((NEXT, f"do.apply_version.{point}") for point in ("captured", "applied", "done", "settled")),
+        (NEXT, "do.verify_service.done"),
+        *((BROKEN, f"do.apply_version.{point}") for point in ("captured", "done", "settled")),
+        *((BROKEN, f"undo.apply_version.{point}") for point in ("captured", "done", "settled")),
+    ],
+)
+def test_whoever_dies_on_the_way_it_ends_right(content, where):
+    world = Site()
+    world.good(FIRST)
+    world.rounds(3)
+    run = world.begun(world.stage(content))
+    reached: list[str] = []
+
+    def dies_once(phase: object, action: str, point: str) -> None:
+        reached.append(f"{phase}.{action}.{point}")
+        if reached.count(where) == 1 and reached[-1] == where:
+            raise Died
+
+    with suppress(Died):
+        world.executor(dies_once).drive(run.id, LATER)
+    world.clock.advance(10)
+    ended = world.orchestrator.drive(run.id, LATER)
+
+    good = content == NEXT
+    assert where in reached
+    assert ended.state is (RunState.SUCCEEDED if good else RunState.ROLLED_BACK)
+    assert world.agents.places == dict.fromkeys((A, B), content if good else FIRST)
+    assert world.judgements()["v2"] is (Judgement.GOOD if good else Judgement.BAD)
 
 
 def test_a_bad_change_that_somebody_pushed_everywhere_is_found_by_health_and_taken_back():

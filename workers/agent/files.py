@@ -104,7 +104,11 @@ class _File:
         try:
             self._admit(fence)
             content = self._content(digest)
-            if self._served.content(self._config.path) != content:
+            before = self._served.content(self._config.path)
+            if before != content:
+                if before is not None:
+                    # Whoever wrote it since the last look may want it back.
+                    self._keep(before)
                 self._served.place(content, check=lambda candidate: self._check(candidate, digest, ends))
             self._tell(digest, key, fence, ends)
             write_json(self._record, {"fence": fence, "loaded": digest})

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -90,6 +90,8 @@ class Release:
     def __init__(self, config: FileConfig, releases: Path) -> None:
         self._config = config
         self._releases = Path(os.path.normpath(releases))
+        self._known: dict[str, tuple[str, str]] = {}
+        """Release -> (how its files look, digest of their contents): read again when the look differs."""
 
     def content(self, place: Path) -> bytes | None:
         """AgentRefused when the link leads anywhere but to a directory of ``releases``."""
@@ -123,30 +125,44 @@ class Release:
         if not directory.is_dir() or directory.is_symlink():
             raise ActionFailed(f"{self._config.name}: there is no release {name} in {self._releases}")
         try:
-            tree = tree_digest(directory)
+            look = digest_of(_looks(directory))
+            if self._known.get(name, ("", ""))[0] != look:
+                self._known[name] = (look, digest_of(_contents(directory)))
         except OSError as error:
             raise ActionFailed(f"{self._config.name}: release {name} cannot be read: {error}") from error
-        return json.dumps({"release": name, "tree": tree}, sort_keys=True).encode()
+        return json.dumps({"release": name, "tree": self._known[name][1]}, sort_keys=True).encode()
 
 
-def tree_digest(directory: Path) -> str:
-    """SHA-256 over every file (path, whether it is a program, content) and every link (path, target)."""
+def digest_of(lines: Iterable[str]) -> str:
+    """SHA-256 in hexadecimal digits."""
     digest = hashlib.sha256()
-    for line in _lines(directory):
+    for line in lines:
         digest.update(f"{line}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
-def _lines(directory: Path) -> Iterator[str]:
+def _contents(directory: Path) -> Iterator[str]:
+    """Every file (path, whether it is a program, content) and every link (path, target)."""
+    for path in _everything(directory):
+        where = json.dumps(str(path.relative_to(directory)))
+        if path.is_symlink():
+            yield f"link {where} {json.dumps(str(path.readlink()))}"
+        elif path.is_file():
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            yield f"{'program' if os.access(path, os.X_OK) else 'file'} {where} {content}"
+
+
+def _looks(directory: Path) -> Iterator[str]:
+    """What changes with every write to a file, a link or their rights; nothing is read for it."""
+    for path in _everything(directory):
+        it = path.lstat()
+        yield f"{path} {it.st_ino} {it.st_mode} {it.st_size} {it.st_mtime_ns} {it.st_ctime_ns}"
+
+
+def _everything(directory: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(directory):
         folders.sort()
         links = [name for name in folders if (Path(folder) / name).is_symlink()]
         for name in sorted([*names, *links]):
-            path = Path(folder) / name
-            where = json.dumps(str(path.relative_to(directory)))
-            if path.is_symlink():
-                yield f"link {where} {json.dumps(str(path.readlink()))}"
-            elif path.is_file():
-                with path.open("rb") as file:
-                    content = hashlib.file_digest(file, "sha256").hexdigest()
-                yield f"{'program' if os.access(path, os.X_OK) else 'file'} {where} {content}"
+            yield Path(folder) / name
