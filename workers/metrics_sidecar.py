@@ -57,6 +57,7 @@ def sources(inventory: Inventory, store: Store, queues: Queues) -> Sources:
         journal=store.journal,
         clusters=store.clusters,
         pictures=store.replication,
+        health=store.health,
         observations=store.observations,
         limits=store.limits,
         identity=store.identity,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ha_tasks.bootstrap.agents import host_agents
-from ha_tasks.bootstrap.health import checkup_of, monitor_of
+from ha_tasks.bootstrap.health import checkup_of
 from ha_tasks.bootstrap.homes import (
     DEFAULT_HOME,
     INVENTORY_FILE,
@@ -99,4 +99,5 @@ def health_system(
 ) -> ComprehensiveHealthMonitor:
     """The design document's health monitor on the inventory of that home, in this process."""
     system = assemble(load_inventory(home))
-    return ComprehensiveHealthMonitor(checkup=checkup_of(system), monitor=monitor_of(system), base=base)
+    monitor = system.monitor_system_health
+    return ComprehensiveHealthMonitor(checkup=checkup_of(system), monitor=monitor, base=base)

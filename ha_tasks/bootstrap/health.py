@@ -1,20 +1,40 @@
-"""The system's health, put together."""
+"""Looking at instances, and at the health of the whole system, put together."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ha_tasks.adapters.host_readings import LocalHost
+from ha_tasks.adapters.http_probe import HttpProber
+from ha_tasks.adapters.led_probe import LedProber
 from ha_tasks.adapters.outside_check import OutsideCheck
 from ha_tasks.adapters.postgres_depth import PostgresDepth
+from ha_tasks.adapters.postgres_probe import PostgresProber
 from ha_tasks.adapters.redis_depth import RedisDepth
+from ha_tasks.adapters.redis_probe import RedisProber
 from ha_tasks.bootstrap.own_checks import own_checks
 from ha_tasks.failover.checkup import Checkup, Instruments
+from ha_tasks.failover.health_monitor import HealthMonitor
 from ha_tasks.model.platform import ServiceKind
 from ha_tasks.workflows.system_health import MonitorSystemHealth
 
 if TYPE_CHECKING:
     from ha_tasks.bootstrap.system import System
+
+
+def health_monitor_of(system: System, http: HttpProber) -> HealthMonitor:
+    """Looks at every instance; one prober per kind of service."""
+    inventory, clock, actor = system.inventory, system.clock, system.actor
+    databases = PostgresProber(
+        vantage=actor, clock=clock, agents=system.agents, password=inventory.secret_for
+    )
+    return HealthMonitor(
+        {
+            ServiceKind.HTTP: http,
+            ServiceKind.POSTGRES: LedProber(databases, system.led.manager, clock),
+            ServiceKind.REDIS: RedisProber(vantage=actor, clock=clock, password=inventory.secret_for),
+        }
+    )
 
 
 def checkup_of(system: System) -> Checkup:
@@ -38,4 +58,4 @@ def checkup_of(system: System) -> Checkup:
 
 def monitor_of(system: System) -> MonitorSystemHealth:
     """The operation of that name."""
-    return MonitorSystemHealth(checkup_of(system), system.clock)
+    return MonitorSystemHealth(checkup_of(system), system.store.health, system.clock)

@@ -13,18 +13,16 @@ from ha_tasks.adapters.haproxy import HaproxyControl
 from ha_tasks.adapters.host_agent import HostAgents
 from ha_tasks.adapters.http_probe import HttpProber
 from ha_tasks.adapters.lease_keeper import ThreadedLeaseKeeper
-from ha_tasks.adapters.led_probe import LedProber
 from ha_tasks.adapters.outbox_ticks import OutboxTicks
 from ha_tasks.adapters.paths import HttpPath, PostgresPath
 from ha_tasks.adapters.pgbouncer import PgbouncerControl
 from ha_tasks.adapters.postgres import SqlPostgresControl
-from ha_tasks.adapters.postgres_probe import PostgresProber
-from ha_tasks.adapters.redis_probe import RedisProber
 from ha_tasks.adapters.served_store import ServedStoreFile
 from ha_tasks.adapters.stonith import StonithCommands
 from ha_tasks.bootstrap import revisions
 from ha_tasks.bootstrap.actions import actions
 from ha_tasks.bootstrap.agents import host_agents
+from ha_tasks.bootstrap.health import health_monitor_of, monitor_of
 from ha_tasks.bootstrap.homes import SERVED_STORE, actor_of, home_for
 from ha_tasks.bootstrap.led import Led, led_by_others
 from ha_tasks.bootstrap.observing import observer_of
@@ -64,6 +62,7 @@ from ha_tasks.workflows.situation import SituationReader
 from ha_tasks.workflows.starting import RunStarter
 from ha_tasks.workflows.store_approval import StoreApproval
 from ha_tasks.workflows.store_watch import AgentMemory, StoreWatch
+from ha_tasks.workflows.system_health import MonitorSystemHealth
 from ha_tasks.workflows.witness import Witness
 
 
@@ -157,17 +156,7 @@ class System:
     @cached_property
     def health(self) -> HealthMonitor:
         """Looks at every instance; one prober per kind of service."""
-        databases = PostgresProber(
-            vantage=self.actor, clock=self.clock, agents=self.agents, password=self.inventory.secret_for
-        )
-        caches = RedisProber(vantage=self.actor, clock=self.clock, password=self.inventory.secret_for)
-        return HealthMonitor(
-            {
-                ServiceKind.HTTP: self._http_prober,
-                ServiceKind.POSTGRES: LedProber(databases, self.led.manager, self.clock),
-                ServiceKind.REDIS: caches,
-            }
-        )
+        return health_monitor_of(self, self._http_prober)
 
     @cached_property
     def detector(self) -> FailureDetector:
@@ -352,6 +341,11 @@ class System:
             journal=self.store.journal,
             clock=self.clock,
         )
+
+    @cached_property
+    def monitor_system_health(self) -> MonitorSystemHealth:
+        """The operation of that name."""
+        return monitor_of(self)
 
     @cached_property
     def replication(self) -> DataReplication:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ha_tasks.cli.lines import BAD, DIM, GOOD, HEAD, WARN, Line, Part, columns, moment
 from ha_tasks.model.health import HEALTHY_SCORE
 from ha_tasks.model.plain import Json
+from ha_tasks.model.system_health import Area
 
 if TYPE_CHECKING:
     from ha_tasks.bootstrap import System
+    from ha_tasks.ports.repositories import HealthBook
 
 UNWELL = 1
+LATELY = timedelta(seconds=45)
+"""Three rounds of the schedule; what was seen earlier says nothing about now."""
 AREAS: Mapping[str, str] = {
     "base_health": "own checks",
     "service_health": "services",
@@ -24,9 +29,30 @@ AREAS: Mapping[str, str] = {
 
 def asked_now(system: System) -> Json:
     """SystemHealthStatus as JSON; takes as long as the slowest check, 5 s at most."""
-    from ha_tasks.bootstrap.health import monitor_of
+    return system.monitor_system_health().to_json()
 
-    return monitor_of(system)().to_json()
+
+def looked_at(book: HealthBook, now: datetime) -> Json | None:
+    """What the scheduled look saw last, in short; None when nobody has looked lately."""
+    latest = book.latest()
+    if latest is None or now - latest[0] > LATELY:
+        return None
+    keys = ("overall_score", "is_healthy", "last_check", "diagnostics")
+    return {key: latest[1][key] for key in keys}
+
+
+def brief_lines(seen: Json | None) -> Iterator[Line]:
+    """One line: the verdict, and the first of what is wrong beside the services, which stand above."""
+    if seen is None:
+        yield [("health: ", WARN), "nobody has looked lately; ask now: ha-tasks status --health"]
+        return
+    line = ["health: ", *_verdict(seen)]
+    ill = [each for each in seen["diagnostics"] if each["area"] != Area.SERVICES]
+    if ill:
+        more = f" and {len(ill) - 1} more" if ill[1:] else ""
+        first = f"{ill[0]['subject']} {ill[0]['check']}: {ill[0]['problem']}"
+        line += ["; ", (first, _style(ill[0]["score"])), f"{more}; see: ha-tasks status --health"]
+    yield line
 
 
 def lines(content: Json) -> Iterator[Line]:

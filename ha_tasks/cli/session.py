@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ha_tasks.ports.repositories import (
         Clusters,
         DrillBook,
+        HealthBook,
         Incidents,
         Journal,
         Observations,
@@ -102,6 +103,11 @@ class Records(Protocol):
     @property
     def replication(self) -> ReplicationBook:
         """The latest picture of each cluster's replication."""
+        ...
+
+    @property
+    def health(self) -> HealthBook:
+        """The latest look at the system's health."""
         ...
 
     @property

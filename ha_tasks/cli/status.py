@@ -105,6 +105,7 @@ def gathered(platform: Platform, store: Records, now: datetime) -> Json:
         "maintenance": [maintenance_described(w, now) for w in store.maintenance.standing(now)],
         "services": [_service(service, store, outcomes, now) for service in platform.services.values()],
         "replication": looked_at(store.replication, now),
+        "health": health.looked_at(store.health, now),
         "incidents": incidents,
         "runs": [run_brief(run) for run in runs.values()],
         "events": _events(store),
@@ -249,6 +250,7 @@ def lines(content: Json) -> Iterator[Line]:
     yield []
     yield from _service_lines(content["services"], now)
     yield from brief_lines(content["replication"])
+    yield from health.brief_lines(content["health"])
     yield []
     yield from _worker_lines(content["workers"])
     yield _beat_line(content["beat"])

@@ -66,7 +66,7 @@ def replication_examined(service: str, picture: tuple[datetime, Json] | None, no
         )
     findings = sorted(picture[1]["findings"], key=lambda f: _SCORES[Severity(f["severity"])])
     if not findings or findings[0]["severity"] == Severity.NOTE:
-        return Examined(subject=service, check="replication", facts={"risk": picture[1]["risk"]})
+        return Examined(subject=service, check="replication", facts=_risk(picture[1]))
     first, grave = findings[0], [f for f in findings if f["severity"] != Severity.NOTE]
     more = f" (and {len(grave) - 1} more)" if grave[1:] else ""
     return Examined(
@@ -75,8 +75,13 @@ def replication_examined(service: str, picture: tuple[datetime, Json] | None, no
         score=_SCORES[Severity(first["severity"])],
         problem=f"{first['node'] or service} {first['problem']}{more}",
         remedy=first["remedy"],
-        facts={"risk": picture[1]["risk"]},
+        facts=_risk(picture[1]),
     )
+
+
+def _risk(picture: Json) -> Json:
+    """What a failover now would lose, in short."""
+    return {f"risk_{key}": picture["risk"].get(key) for key in ("certainty", "bytes")}
 
 
 def redis_examined(subject: str, said: Mapping[str, str]) -> list[Examined]:

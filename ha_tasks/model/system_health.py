@@ -129,8 +129,10 @@ def use_score(used: float, limit: float) -> float:
 
 
 def pressure_score(found: float, limit: float) -> float:
-    """Of what has no end (a run queue): well up to the limit, then CAUTION times their quotient."""
-    return WELL if found <= limit else CAUTION * limit / found
+    """Of what slows down and has no end (a run queue): well up to the limit, CAUTION up to twice the limit,
+    then less by their quotient.
+    """
+    return WELL if found <= limit else CAUTION * min(1.0, 2.0 * limit / found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ from ha_tasks.monitoring.recoveries import open_incidents, running_recoveries
 from ha_tasks.monitoring.replication_pictures import pictures
 from ha_tasks.monitoring.services import Services, integrity
 from ha_tasks.monitoring.sources import Sources
+from ha_tasks.monitoring.system_health import system_health
 from ha_tasks.monitoring.tallies import Tallies
 from ha_tasks.monitoring.transport import backlogs, workers
 
@@ -94,6 +95,7 @@ def _parts(sources: Sources) -> Mapping[Part, Read]:
         Part.AUTOMATION: lambda _: automation(sources),
         Part.EVENTS: lambda now: event_lag(sources, labels, now),
         Part.REPLICATION: lambda now: chain(replication(sources, now), pictures(sources, now)),
+        Part.HEALTH: lambda now: system_health(sources, now),
         Part.WORKERS: lambda now: workers(sources.ledger, sources.schedule, labels, now),
         Part.BROKER: lambda now: backlogs(sources.queues, now),
     }

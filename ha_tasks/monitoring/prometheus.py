@@ -47,6 +47,7 @@ class Part(StrEnum):
     AUTOMATION = "automation"
     EVENTS = "events"
     REPLICATION = "replication"
+    HEALTH = "health"
     WORKERS = "workers"
     BROKER = "broker"
 
@@ -266,6 +267,9 @@ CATALOGUE: tuple[MetricDefinition, ...] = (
     _gauge("ha_replication_risk_bytes", ("cluster",), Part.REPLICATION, "WAL a failover now would lose."),
     _gauge("ha_replication_risk_seconds", ("cluster",), Part.REPLICATION, "The same as time."),
     _gauge("ha_service_rpo_seconds", ("service_name",), Part.REPLICATION, "The objective of the inventory."),
+    # the system as a whole
+    _gauge("ha_system_healthy", (), Part.HEALTH, "1 if every check is known and scores 0.8 or more, else 0."),
+    _gauge("ha_area_health_score", ("area",), Part.HEALTH, "Worst score of its checks; absent: unknown."),
     # Celery
     _gauge(
         "ha_celery_queue_length",

@@ -42,6 +42,7 @@ _PARTS = {
     Part.AUTOMATION: "switches and states of clusters in the store",
     Part.EVENTS: "cursors of destinations and the audit chain in the store",
     Part.REPLICATION: "facts of the latest probes; the latest scheduled check, 30 s old at most",
+    Part.HEALTH: "the latest scheduled look at the whole system, 45 s old at most",
     Part.WORKERS: "heartbeats of processes and successes of schedule entries in the store",
     Part.BROKER: "the broker, within a second; no worker is asked",
 }

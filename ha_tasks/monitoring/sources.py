@@ -15,6 +15,7 @@ from ha_tasks.ports.limits import Limits
 from ha_tasks.ports.queues import Queues
 from ha_tasks.ports.repositories import (
     Clusters,
+    HealthBook,
     Incidents,
     Journal,
     Observations,
@@ -36,6 +37,7 @@ class Sources:
     journal: Journal
     clusters: Clusters
     pictures: ReplicationBook
+    health: HealthBook
     observations: Observations
     limits: Limits
     schedule: ScheduleBook

@@ -367,6 +367,18 @@ class ReplicationBook(Protocol):
         ...
 
 
+class HealthBook(Protocol):
+    """The latest look at the system's health; see SystemHealthStatus.to_json."""
+
+    def put(self, body: Json, at: datetime) -> None:
+        """Replaces the one that is kept, unless that is newer. Idempotent."""
+        ...
+
+    def latest(self) -> tuple[datetime, Json] | None:
+        """(when it was taken, the look); None before the first."""
+        ...
+
+
 class DrillBook(Protocol):
     """Reports of drills."""
 

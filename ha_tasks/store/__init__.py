@@ -12,6 +12,7 @@ from ha_tasks.store.clusters import SqlClusters
 from ha_tasks.store.drills import SqlDrillBook
 from ha_tasks.store.engine import BUSY_TIMEOUT_S, Database, open_engine
 from ha_tasks.store.event_cursors import SqlEventCursors
+from ha_tasks.store.health import SqlHealthBook
 from ha_tasks.store.identity import SqlIdentity
 from ha_tasks.store.incidents import SqlIncidents
 from ha_tasks.store.journal import SqlJournal
@@ -57,6 +58,7 @@ class Store:
         self.ticks = SqlTickBook(self._database)
         self.drills = SqlDrillBook(self._database, actor)
         self.replication = SqlReplicationBook(self._database)
+        self.health = SqlHealthBook(self._database)
         self.identity = SqlIdentity(self._database, actor)
         self.requests = SqlRequestBook(self._database)
         self.cursors = SqlEventCursors(self._database)

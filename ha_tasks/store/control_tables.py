@@ -131,6 +131,17 @@ class _ServiceVersion(TypedColumns):
 service_version = Table("service_version", metadata, _ServiceVersion)
 
 
+class _HealthPicture(TypedColumns):
+    """One row: the latest."""
+
+    id: Named[int] = Column(primary_key=True, autoincrement=False)
+    body: Named[Json] = Column(PlainJson, nullable=False)
+    taken_at: Named[datetime] = Column(Moment)
+
+
+health_picture = Table("health_picture", metadata, _HealthPicture)
+
+
 class _Identity(TypedColumns):
     name: Named[str] = Column(primary_key=True)
     value: Named[str]

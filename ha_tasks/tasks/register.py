@@ -39,6 +39,7 @@ def register(app: Celery, runtime: Runtime) -> None:
     _add(app, TaskName.PROBE_POSTGRES, _probe(runtime, ServiceKind.POSTGRES), 10)
     _add(app, TaskName.PROBE_REDIS, _probe(runtime, ServiceKind.REDIS), 10)
     _add(app, TaskName.CHECK_REPLICATION, _check_replication(runtime), 20)
+    _add(app, TaskName.MONITOR_SYSTEM_HEALTH, _monitor_system_health(runtime), 20)
     _add(app, TaskName.DETECT_AND_RECOVER, _detect_and_recover(runtime), 180)
     _add(app, TaskName.PRUNE, _prune(runtime), 60)
     _add(app, TaskName.VERIFY_AUDIT, _verify_audit(runtime), 120)
@@ -95,6 +96,14 @@ def _check_replication(runtime: Runtime) -> Callable[..., Json]:
         return {service.name: watch.look(service) for service in databases}
 
     return check_replication
+
+
+def _monitor_system_health(runtime: Runtime) -> Callable[..., Json]:
+    def monitor_system_health() -> Json:
+        """The operation of that name; its answer is a SystemHealthStatus, and the latest is kept."""
+        return runtime.system().monitor_system_health().to_json()
+
+    return monitor_system_health
 
 
 def _detect_and_recover(runtime: Runtime) -> Callable[..., Json]:

@@ -18,6 +18,7 @@ from ha_tasks.model.system_health import (
     system_status,
 )
 from ha_tasks.ports.clock import Clock
+from ha_tasks.ports.repositories import HealthBook
 
 
 class BaseHealth(Protocol):
@@ -29,10 +30,13 @@ class BaseHealth(Protocol):
 
 
 class MonitorSystemHealth:
-    """Looks only, apart from the canaries. It takes as long as the slowest check: about 5 s at most."""
+    """Looks only, apart from the canaries, and keeps what it saw last. It takes as long as the slowest check:
+    about 5 s at most.
+    """
 
-    def __init__(self, checkup: Checkup, clock: Clock) -> None:
+    def __init__(self, checkup: Checkup, book: HealthBook, clock: Clock) -> None:
         self._checkup = checkup
+        self._book = book
         self._clock = clock
 
     def __call__(self, base: BaseHealth | None = None) -> SystemHealthStatus:
@@ -48,7 +52,9 @@ class MonitorSystemHealth:
         with ThreadPoolExecutor(max_workers=len(looks), thread_name_prefix="area") as pool:
             areas = {area.area: area for area in pool.map(lambda look: look(), looks)}
         areas[Area.BASE] = _with(areas[Area.BASE], said)
-        return system_status(areas, self._clock.now())
+        status = system_status(areas, self._clock.now())
+        self._book.put(status.to_json(), status.last_check)
+        return status
 
 
 def base_examined(base: BaseHealth) -> Examined:

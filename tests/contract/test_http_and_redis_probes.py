@@ -5,17 +5,21 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import redis as driver
 
 from ha_tasks.adapters.clock import SYSTEM_CLOCK
 from ha_tasks.adapters.http_probe import HttpProber
+from ha_tasks.adapters.redis_depth import RedisDepth
 from ha_tasks.adapters.redis_probe import RedisProber
 from ha_tasks.embedded.binaries import resolve
-from ha_tasks.model.platform import Check, Instance, Role, Service, ServiceKind
+from ha_tasks.model.platform import Check, Instance, ManagedBy, Role, Service, ServiceKind
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome
-from tests.scripted_server import Script, say, scripted
+from ha_tasks.model.system_health import Examined
+from tests.scripted_server import Script, hang, say, scripted
 from tests.servers import free_port
 
 TIMEOUT_S = 0.3
@@ -131,3 +135,65 @@ def test_the_password_is_given_and_never_repeated(
     assert outcome.kind is OutcomeKind(kind)
     assert outcome.detail.startswith(detail)
     assert PASSWORD not in repr(outcome)
+
+
+def depth(address: str, password: str | None, managed_by: ManagedBy = ManagedBy.HA_TASKS) -> list[Examined]:
+    found = replace(service(ServiceKind.REDIS, address), managed_by=managed_by)
+    return list(RedisDepth(clock=SYSTEM_CLOCK, password=lambda _: password).examine(found, TIMEOUT_S))
+
+
+def test_from_inside_a_cache_is_well_and_its_key_is_read_back(locked_cache: str) -> None:
+    found = depth(locked_cache, PASSWORD)
+
+    checks = ["connections", "memory", "replication", "persistence", "canary"]
+    assert [each.check for each in found] == checks
+    assert all(each.well for each in found), found
+    assert found[0].facts["most"] > 0
+
+
+def test_from_inside_a_cache_of_others_is_asked_and_not_written_to(locked_cache: str) -> None:
+    found = depth(locked_cache, PASSWORD, ManagedBy.EXTERNAL)
+
+    assert "canary" not in {each.check for each in found}
+
+
+def test_from_inside_a_wrong_password_is_told_and_never_repeated(locked_cache: str) -> None:
+    [found] = depth(locked_cache, "wrong one")
+
+    assert (found.check, found.score) == ("info", 0.0)
+    assert "WRONGPASS" in found.problem
+    assert "wrong one" not in repr(found)
+
+
+def test_from_inside_a_cache_that_refuses_writes_says_why(locked_cache: str) -> None:
+    host, _, port = locked_cache.partition(":")
+    with driver.Redis(host=host, port=int(port), password=PASSWORD) as client:
+        client.config_set("min-replicas-to-write", 1)
+        try:
+            [ill] = [each for each in depth(locked_cache, PASSWORD) if not each.well]
+        finally:
+            client.config_set("min-replicas-to-write", 0)
+
+    assert (ill.check, ill.score) == ("canary", 0.0)
+    assert ill.problem.startswith("it refuses writes: NOREPLICAS")
+    assert "a replica is missing" in ill.remedy
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        (say(b""), "it hung up before it had answered"),
+        (say(b"HTTP/1.1 400 No\r\n\r\n"), "it does not speak RESP"),
+        (say(b"$100\r\nrole:master\r\n"), "it hung up in the middle of its answer"),
+        (say(b"$99999999999\r\n"), "it does not speak RESP"),
+        (hang, "timed out"),
+    ],
+)
+def test_from_inside_what_answers_oddly_is_down_within_its_time(script: Script, problem: str) -> None:
+    begun = time.monotonic()
+    with scripted(script) as address:
+        [found] = depth(address, None)
+        took_s = time.monotonic() - begun
+
+    assert (found.score, found.problem) == (0.0, f"it does not answer: {problem}")
+    assert took_s < TIMEOUT_S + 0.5

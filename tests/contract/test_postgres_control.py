@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 import psycopg
 import pytest
 
+from ha_tasks.adapters.clock import SYSTEM_CLOCK
 from ha_tasks.adapters.postgres import SqlPostgresControl
+from ha_tasks.adapters.postgres_depth import PostgresDepth
 from ha_tasks.errors import ActionFailed, ServiceUnreachable, UsageError
-from ha_tasks.model.platform import Instance, Service
+from ha_tasks.model.platform import Instance, ManagedBy, Service
 from ha_tasks.model.switchover import Transaction
 from ha_tasks.ports.postgres import PostgresControl
 from tests.fakes.postgres import FakeNode, FakePostgresControl
@@ -242,3 +244,46 @@ def test_a_transaction_is_named_only_once_it_is_old_enough(scene: Scene, pair: P
     assert [t.application for t in old] == ["an old report"]
     assert old[0].age_s > 0.2
     assert older == ()
+
+
+def test_from_inside_a_cluster_is_well_and_its_row_is_read_back(pair: PostgresPair) -> None:
+    found = _depth().examine(pair.service, 2.0)
+
+    assert {(each.subject, each.check) for each in found} == {
+        ("db", "canary"),
+        *((f"db/{node}", check) for node in ("pg1", "pg2") for check in ("connections", "transaction ids")),
+    }
+    assert all(each.well for each in found), found
+    canary = next(each for each in found if each.check == "canary")
+    assert canary.facts["node"] == "pg1"
+
+
+def test_from_inside_a_standby_as_the_entry_and_a_silent_node_are_told(pair: PostgresPair) -> None:
+    service, routing = pair.service, pair.service.routing
+    assert routing is not None
+    wrong = replace(routing, entry=service.instance("pg2").address)
+    silent = replace(service.instance("pg2"), address=f"127.0.0.1:{free_port()}")
+    begun = time.monotonic()
+
+    found = _depth().examine(
+        replace(service, routing=wrong, instances=(service.instance("pg1"), silent)), 1.0
+    )
+
+    assert time.monotonic() - begun < 1.5
+    ill = {each.subject: each for each in found if not each.well}
+    assert ill.keys() == {"db", "db/pg2"}
+    assert (ill["db"].check, ill["db"].score) == ("canary", 0.0)
+    assert "read-only" in ill["db"].problem
+    assert (ill["db/pg2"].check, ill["db/pg2"].score) == ("sessions", 0.5)
+    assert PASSWORD not in repr(found)
+
+
+def test_from_inside_a_cluster_of_others_is_asked_and_not_written_to(pair: PostgresPair) -> None:
+    theirs = replace(pair.service, managed_by=ManagedBy.EXTERNAL)
+
+    assert "canary" not in {each.check for each in _depth().examine(theirs, 2.0)}
+
+
+def _depth() -> PostgresDepth:
+    control = SqlPostgresControl(password=password, timeout_s=1.0)
+    return PostgresDepth(control=control, password=password, clock=SYSTEM_CLOCK)

@@ -208,6 +208,19 @@ def test_the_newest_picture_of_a_clusters_replication_is_kept(store: AnyStore):
     }
 
 
+def test_the_newest_look_at_the_systems_health_is_kept(store: AnyStore):
+    assert store.health.latest() is None
+
+    store.health.put({"is_healthy": True, "diagnostics": [{"score": None}]}, at(2))
+    store.health.put({"is_healthy": False}, at(1))
+
+    assert store.health.latest() == (at(2), {"is_healthy": True, "diagnostics": [{"score": None}]})
+
+    store.health.put({"is_healthy": False}, at(3))
+
+    assert store.health.latest() == (at(3), {"is_healthy": False})
+
+
 def test_reports_of_drills_are_kept_newest_first(store: AnyStore):
     numbers = [
         store.drills.add("lose-primary", verdict, {"verdict": verdict, "lost": None}, at(second))

@@ -49,6 +49,7 @@ from ha_tasks.ports.repositories import Attempt, NewRun, Reign, Warrant
 from ha_tasks.store.outbox import Posting, owed
 from tests.fakes.audit import FakeAudit
 from tests.fakes.events import FakeEventCursors
+from tests.fakes.health import FakeHealthBook
 from tests.fakes.identity import FakeStoreIdentity
 from tests.fakes.leadership import FakeLeadership, FakeTickBook
 from tests.fakes.ledger import FakeLedger
@@ -682,6 +683,7 @@ class FakeStore:
         self.schedule = FakeScheduleBook(self.ticks)
         self.drills = FakeDrillBook(self.audit)
         self.replication = FakeReplicationBook()
+        self.health = FakeHealthBook()
         self.requests = FakeRequestBook(self.journal)
         self.cursors = FakeEventCursors()
         self.identity = FakeStoreIdentity(

@@ -44,6 +44,7 @@ class Stage:
                 "journal": self.store.journal,
                 "clusters": self.store.clusters,
                 "pictures": self.store.replication,
+                "health": self.store.health,
                 "observations": self.store.observations,
                 "limits": self.store.limits,
                 "identity": self.store.identity,

@@ -1,4 +1,4 @@
-"""Metrics of the latest look at replication: said while it is fresh, absent afterwards."""
+"""Metrics of the latest looks at replication and health: said while they are fresh, absent afterwards."""
 
 from __future__ import annotations
 
@@ -74,3 +74,32 @@ def test_what_is_not_known_has_no_number(stage):
 
     assert seen["ha_replication_risk_known"] == {("db",): 0.0}
     assert "ha_replication_risk_bytes" not in seen
+
+
+HEALTH = {
+    "is_healthy": False,
+    "base_health": {"score": None},
+    "service_health": {"score": 1.0},
+    "infrastructure_health": {"score": 0.4},
+    "database_health": {"score": 1.0},
+    "external_dependencies": {"score": None},
+}
+
+
+def test_the_health_of_the_system_is_told_while_the_look_is_fresh():
+    made = Stage()
+    assert "ha_system_healthy" not in made.scrape()
+
+    made.store.health.put(HEALTH, made.clock.now())
+    seen = made.scrape()
+
+    assert seen["ha_system_healthy"] == {(): 0.0}
+    assert seen["ha_area_health_score"] == {
+        ("services",): 1.0,
+        ("infrastructure",): 0.4,
+        ("databases",): 1.0,
+    }
+
+    made.clock.advance(46)
+
+    assert "ha_system_healthy" not in made.scrape()

@@ -37,6 +37,7 @@ from ha_tasks.workflows.facades import ComprehensiveHealthMonitor
 from ha_tasks.workflows.system_health import MonitorSystemHealth
 from tests.fakes.checks import IDLE, FakeDeepCheck, FakeExternalCheck, FakeHostResources, FakeOwnChecks
 from tests.fakes.clock import START, FakeClock
+from tests.fakes.health import FakeHealthBook
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.repositories import FakeReplicationBook
 from tests.unit.builders import database, platform, web
@@ -122,7 +123,7 @@ class World:
         )
         self.clock, self.ledger, self.pictures = FakeClock(), FakeLedger(), FakeReplicationBook()
         self.hosts, self.deep, self.outside = FakeHostResources(), FakeDeepCheck(), FakeExternalCheck()
-        self.own = FakeOwnChecks()
+        self.own, self.book = FakeOwnChecks(), FakeHealthBook()
         for service in chosen:
             self.judge(service.name, "available", 1.0)
         self.pictures.put("db", CALM, START)
@@ -146,7 +147,7 @@ class World:
 
     def monitor(self, base: object = None) -> ComprehensiveHealthMonitor:
         checkup = self.checkup
-        monitor = MonitorSystemHealth(checkup, self.clock)
+        monitor = MonitorSystemHealth(checkup, self.book, self.clock)
         return ComprehensiveHealthMonitor(checkup=checkup, monitor=monitor, base=base)  # type: ignore[arg-type]
 
 
@@ -347,6 +348,24 @@ def test_the_command_asks_everything_and_its_exit_status_tells(
     assert {each["subject"] for each in told["diagnostics"]} >= {"web", "db", "cache/cache1", "db1"}
     assert all(each["problem"] and each["remedy"] for each in told["diagnostics"])
     assert run(["--home", str(tmp_path), "status", "--health", "--watch"]) == 2
+
+
+def test_what_was_seen_last_is_kept_and_shown_in_short_until_it_is_old() -> None:
+    world = World()
+    world.hosts.told["db1"] = replace(IDLE, disks={"/": 0.99})
+    world.judge("web", "degraded", 0.5)
+
+    status = world.monitor().monitor_system_health()
+
+    assert world.book.latest() == (START, status.to_json())
+    [line] = health.brief_lines(health.looked_at(world.book, START))
+    assert text_of(line) == (
+        "health: the system is not healthy: score 0.08, healthy from 0.8; db1 disk: 99% of / is in use, "
+        "the limit is 90%; see: ha-tasks status --health"
+    )
+    world.clock.advance(46)
+    [line] = health.brief_lines(health.looked_at(world.book, world.clock.now()))
+    assert text_of(line).startswith("health: nobody has looked lately")
 
 
 def test_it_is_made_of_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
