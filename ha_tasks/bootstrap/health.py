@@ -16,6 +16,7 @@ from ha_tasks.bootstrap.own_checks import own_checks
 from ha_tasks.failover.checkup import Checkup, Instruments
 from ha_tasks.failover.health_monitor import HealthMonitor
 from ha_tasks.model.platform import ServiceKind
+from ha_tasks.ports.checks import ExternalCheck
 from ha_tasks.workflows.system_health import MonitorSystemHealth
 
 if TYPE_CHECKING:
@@ -49,11 +50,16 @@ def checkup_of(system: System) -> Checkup:
             ServiceKind.POSTGRES: PostgresDepth(control=system.control, password=secret_for, clock=clock),
             ServiceKind.REDIS: RedisDepth(password=secret_for, clock=clock),
         },
-        outside=OutsideCheck(clock),
+        outside=outside_of(system),
         own=own_checks(system.inventory, clock),
         clock=clock,
     )
     return Checkup(system.platform, instruments)
+
+
+def outside_of(system: System) -> ExternalCheck:
+    """Looks at what the platform needs and does not own."""
+    return OutsideCheck(system.clock)
 
 
 def monitor_of(system: System) -> MonitorSystemHealth:

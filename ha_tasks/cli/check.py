@@ -83,6 +83,7 @@ def _summary(inventory: Inventory | None) -> str:
 def _lines(inventory: Inventory) -> Lines:
     """The ways to the servers. What keeps the system from being put together is told by each of them."""
     from ha_tasks.bootstrap import assemble, queues_of
+    from ha_tasks.bootstrap.health import outside_of
     from ha_tasks.cli.replication_checks import replication_answers
     from ha_tasks.cli.store_checks import store_answers
 
@@ -107,6 +108,7 @@ def _lines(inventory: Inventory) -> Lines:
         manager=system.led.manager.report,
         broker=None if queues is None else lambda: queues.backlogs([]),
         store=system.store.ping,
+        outside=outside_of(system).examine,
         store_faults=lambda: store_answers(system),
         cluster_faults=lambda: replication_answers(system),
     )

@@ -14,8 +14,9 @@ from itertools import chain
 from ha_tasks.errors import HaTasksError
 from ha_tasks.model.balancer import ServerStatus
 from ha_tasks.model.led_by_others import LedCluster
-from ha_tasks.model.platform import Platform, Service, ServiceKind
+from ha_tasks.model.platform import External, Platform, Service, ServiceKind
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome
+from ha_tasks.model.system_health import Examined
 from ha_tasks.ports.balancer import BalancerControl
 from ha_tasks.workflows.store_watch import is_led
 
@@ -46,6 +47,7 @@ class Lines:
     manager: Callable[[Service], LedCluster]
     broker: Callable[[], object] | None
     store: Callable[[], object]
+    outside: Callable[[External], Examined]
     file_status: Callable[[str, str], object] = lambda _host, _file: None
     store_faults: Callable[[], Iterable[Answer]] = tuple
     cluster_faults: Callable[[], Iterable[Answer]] = tuple
@@ -63,6 +65,7 @@ def answers(platform: Platform, lines: Lines) -> tuple[Answer, ...]:
         *(partial(_manager, service, lines) for service in platform.services.values() if service.patroni),
         lambda: [_through(service, lines) for service in platform.services.values() if service.routing],
         lambda: list(lines.cluster_faults()),
+        *(partial(_outside, each, lines) for each in platform.external.values()),
     ]
     with ThreadPoolExecutor(max_workers=len(questions), thread_name_prefix="check") as pool:
         return tuple(chain.from_iterable(pool.map(lambda question: question(), questions)))
@@ -97,6 +100,13 @@ def _manager(service: Service, lines: Lines) -> list[Answer]:
     remedy = f"name the instances of {service.name} as Patroni names its members"
     said = f"answers, {leader}; only one side knows {', '.join(strangers)}"
     return [Answer(what=key, ok=False, said=said, remedy=remedy)]
+
+
+def _outside(dependency: External, lines: Lines) -> list[Answer]:
+    """What the platform needs and does not own."""
+    found = lines.outside(dependency)
+    what = f"external.{dependency.name} ({dependency.target})"
+    return [Answer(what=what, ok=found.well, said=found.problem or "answers", remedy=found.remedy)]
 
 
 def _through(service: Service, lines: Lines) -> Answer:

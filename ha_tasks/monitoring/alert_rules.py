@@ -70,6 +70,15 @@ RULES: tuple[AlertRule, ...] = (
         runbook="store-down",
     ),
     AlertRule(
+        name="SystemUnhealthy",
+        expr="ha_system_healthy == 0",
+        for_s=120,
+        severity="warning",
+        summary="A check of the system's health has failed, or cannot tell, for two minutes",
+        description="What, and what to do about it: ha-tasks status --health.",
+        runbook="system-unhealthy",
+    ),
+    AlertRule(
         name="StoreNotTrusted",
         expr="ha_store_trusted == 0",
         for_s=0,

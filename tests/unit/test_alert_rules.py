@@ -91,6 +91,15 @@ CASES = [
     },
     {
         "interval": "1m",
+        "input_series": [{"series": "ha_system_healthy", "values": "1 0 0 0 1"}],
+        "alert_rule_test": [
+            alert(2, "SystemUnhealthy", None),
+            alert(3, "SystemUnhealthy", {"severity": "warning"}),
+            alert(4, "SystemUnhealthy", None),
+        ],
+    },
+    {
+        "interval": "1m",
         "input_series": [
             {"series": 'ha_replication_risk_seconds{cluster="db"}', "values": "0 0 3 3 3 6"},
             {"series": 'ha_service_rpo_seconds{service_name="db"}', "values": "5x9"},

@@ -15,9 +15,19 @@ from ha_tasks.cli.replication_checks import skewed
 from ha_tasks.errors import AgentRefused, AgentUnreachable, ServiceUnreachable
 from ha_tasks.inventory import load
 from ha_tasks.model.balancer import ServerState
-from ha_tasks.model.platform import ManagedBy, PatroniApi, Platform, Service, VersionedFile
+from ha_tasks.model.platform import (
+    External,
+    ExternalKind,
+    ManagedBy,
+    PatroniApi,
+    Platform,
+    Service,
+    VersionedFile,
+)
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome, Target
+from ha_tasks.model.system_health import Examined
 from tests.fakes.balancer import FakeBalancer
+from tests.fakes.checks import FakeExternalCheck
 from tests.fakes.clock import START as NOW
 from tests.fakes.cluster_manager import FakeClusterManager
 from tests.unit.inventory_files import write_inventory
@@ -65,6 +75,7 @@ LINES = Lines(
     manager=FakeClusterManager(("pg1", "pg2", "pg3")).report,
     broker=lambda: None,
     store=lambda: None,
+    outside=FakeExternalCheck().examine,
 )
 
 
@@ -88,6 +99,19 @@ def test_when_everybody_answers_every_server_of_the_inventory_has_a_row(platform
         "services.web.routing",
         "services.db.routing",
     ]
+
+
+def test_what_lies_outside_is_asked_too_and_told_with_its_remedy(platform: Platform):
+    kind = ExternalKind.TCP
+    outside = {name: External(name=name, kind=kind, target="10.0.0.9:25") for name in ("mail", "pay")}
+    down = Examined(subject="mail", check="tcp", score=0.0, problem="no answer in time", remedy="call them")
+    lines = replace(LINES, outside=FakeExternalCheck({"mail": down}).examine)
+
+    found = answers(replace(platform, external=outside), lines)
+
+    assert [answer.what for answer in found][-2:] == [f"external.{n} (10.0.0.9:25)" for n in ("mail", "pay")]
+    (answer,) = ill(found)
+    assert (answer.said, answer.remedy) == ("no answer in time", "call them")
 
 
 def test_a_server_that_the_balancer_does_not_have_is_told(platform: Platform):
