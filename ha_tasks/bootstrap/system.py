@@ -147,7 +147,7 @@ class System:
     @cached_property
     def registry(self) -> ServiceRegistry:
         """Who serves, and which spare is free."""
-        return ServiceRegistry(platform=self.platform, wanted=self.store.wanted)
+        return ServiceRegistry(self.platform, self.store.wanted, self.store.registrations)
 
     @cached_property
     def _http_prober(self) -> HttpProber:

@@ -54,6 +54,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "maintenance": ("maintenance", "Announce, list and end times in which nothing is recovered by itself."),
     "broker": ("broker", "What the broker has put aside: messages that no worker could take."),
     "playbook": ("playbook", "List, show and check playbooks."),
+    "registry": (
+        "registry",
+        "Instances that register themselves, under leases; all instances for Prometheus.",
+    ),
     "haproxy": ("haproxy", "Lint a haproxy.cfg, or write one from the inventory: what loses no request."),
     "adopt": ("adopt", "Take a running PostgreSQL cluster into care: from then on a failover may follow."),
     "store": ("store", "Whether the state store may be acted on, and a person's word that it may."),

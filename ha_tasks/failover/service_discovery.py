@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 
 from ha_tasks.errors import UsageError
 from ha_tasks.model.balancer import ServerState, WantedServer, latest
+from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Instance, Platform, Role, Service
+from ha_tasks.model.registration import NewRegistration, Registration, faults, file_sd, serving
+from ha_tasks.ports.registrations import Registrations
 from ha_tasks.ports.repositories import WantedServers
 
 
 class ServiceRegistry:
-    """The inventory's instances, with what SQL says of their rotation. Reads only.
+    """The inventory's instances with what SQL says of their rotation, and those that register themselves.
 
-    The names that a method does not know are a UsageError.
+    Instances of the inventory are probed and recovered; a registered one lives as long as it renews its
+    lease, and is told to who asks. The names that a method does not know are a UsageError.
     """
 
-    def __init__(self, platform: Platform, wanted: WantedServers) -> None:
+    def __init__(self, platform: Platform, wanted: WantedServers, registrations: Registrations) -> None:
         self._platform = platform
         self._wanted = wanted
+        self._registrations = registrations
 
     def instances(self, service_name: str) -> tuple[Instance, ...]:
         """Every instance, in the inventory's order."""
@@ -42,6 +48,43 @@ class ServiceRegistry:
         serving = {*rotation(service, self._wanted.all()), *unfit}
         spares = (i for i in service.instances if i.role is Role.SPARE and i.name not in serving)
         return next(spares, None)
+
+    def register(self, new: NewRegistration, now: datetime) -> Registration:
+        """Takes an instance in under a new lease, also in the place of the same name.
+
+        UsageError: it says of itself what cannot be, or bears the name of an instance of the inventory.
+        """
+        service = self._service(new.service)
+        wrong = [*faults(new)]
+        if any(i.name == new.name for i in service.instances):
+            wrong.append(f"{new.name} is an instance of the inventory; take another name")
+        if wrong:
+            raise UsageError("; ".join(wrong))
+        return self._registrations.register(new, now)
+
+    def renew(self, service_name: str, name: str, lease: int, now: datetime) -> Registration:
+        """The lease lasts from now on again. StaleFence: the name was registered anew by somebody.
+
+        UsageError: it is not registered (any more); it registers again then.
+        """
+        try:
+            return self._registrations.renew(self._service(service_name).name, name, lease, now)
+        except KeyError:
+            raise UsageError(f"{name} of {service_name} is not registered; register it again") from None
+
+    def remove(self, service_name: str, name: str, now: datetime, lease: int | None = None) -> bool:
+        """It serves no more; False: it was not there. Refused: it is the last one. StaleFence as above."""
+        return self._registrations.remove(self._service(service_name).name, name, lease, now)
+
+    def registered(self, now: datetime) -> tuple[tuple[Registration, bool], ...]:
+        """Every registration, and whether it counts as serving; see ``serving``."""
+        known = self._registrations.all()
+        living = {(r.service, r.name) for r in serving(known, now)}
+        return tuple((r, (r.service, r.name) in living) for r in known)
+
+    def file_sd(self, now: datetime) -> list[Json]:
+        """Every instance for Prometheus' ``file_sd_configs``."""
+        return file_sd(self._platform, self._registrations.all(), now)
 
     def _service(self, name: str) -> Service:
         try:

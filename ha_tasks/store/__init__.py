@@ -21,6 +21,7 @@ from ha_tasks.store.ledger import SqlLedger
 from ha_tasks.store.limits import SqlLimits
 from ha_tasks.store.maintenance import SqlMaintenanceBook
 from ha_tasks.store.observations import SqlObservations
+from ha_tasks.store.registrations import SqlRegistrations
 from ha_tasks.store.replication import SqlReplicationBook
 from ha_tasks.store.requests import SqlRequestBook
 from ha_tasks.store.revisions import SqlRevisions
@@ -59,6 +60,7 @@ class Store:
         self.drills = SqlDrillBook(self._database, actor)
         self.replication = SqlReplicationBook(self._database)
         self.health = SqlHealthBook(self._database)
+        self.registrations = SqlRegistrations(self._database)
         self.identity = SqlIdentity(self._database, actor)
         self.requests = SqlRequestBook(self._database)
         self.cursors = SqlEventCursors(self._database)

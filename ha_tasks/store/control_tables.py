@@ -1,14 +1,14 @@
 """The tables of what people and other services say to the control plane, and of who leads it.
 
 Revisions of the inventory, versions of what services are served from, maintenance, requests, leadership, the
-schedule's ticks, the audit chain and how far its events have been told.
+schedule's ticks, instances that registered, the audit chain and how far its events have been told.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, Index, Named, Table, TypedColumns
+from sqlalchemy import BigInteger, Column, Double, Index, Named, Table, TypedColumns
 
 from ha_tasks.model.plain import Json
 from ha_tasks.store.columns import Id, Moment, PlainJson, Words
@@ -140,6 +140,21 @@ class _HealthPicture(TypedColumns):
 
 
 health_picture = Table("health_picture", metadata, _HealthPicture)
+
+
+class _Registration(TypedColumns):
+    service: Named[str] = Column(primary_key=True)
+    name: Named[str] = Column(primary_key=True)
+    address: Named[str]
+    role: Named[str]
+    metadata: Named[Json] = Column("metadata", PlainJson, nullable=False)
+    lease: Named[int] = Column(BigInteger)
+    ttl_s: Named[float] = Column(Double)
+    registered_at: Named[datetime] = Column(Moment)
+    renewed_at: Named[datetime] = Column(Moment)
+
+
+registration = Table("registration", metadata, _Registration)
 
 
 class _Identity(TypedColumns):

@@ -56,6 +56,7 @@ from tests.fakes.ledger import FakeLedger
 from tests.fakes.limits import FakeLimits
 from tests.fakes.locked import one_at_a_time, plain
 from tests.fakes.maintenance import FakeMaintenanceBook
+from tests.fakes.registrations import FakeRegistrations
 from tests.fakes.requests import FakeRequestBook
 from tests.fakes.revisions import FakeRevisions
 from tests.fakes.versions import FakeVersions
@@ -678,6 +679,7 @@ class FakeStore:
         self.limits = FakeLimits(self.audit)
         self.versions = FakeVersions(self.audit, self.journal.must_hold)
         self.maintenance = FakeMaintenanceBook(self.audit)
+        self.registrations = FakeRegistrations()
         self.leadership = FakeLeadership()
         self.ticks = FakeTickBook(self.leadership, self.ledger)
         self.schedule = FakeScheduleBook(self.ticks)

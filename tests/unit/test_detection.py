@@ -107,7 +107,7 @@ class World:
         return Detection(
             platform=self.platform,
             health=self.health,
-            registry=ServiceRegistry(self.platform, store.wanted),
+            registry=ServiceRegistry(self.platform, store.wanted, store.registrations),
             detector=self.detector,
             starter=self.starter(actor),
             observations=store.observations,

@@ -9,6 +9,7 @@ from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.model.balancer import ServerState
 from ha_tasks.model.platform import Instance, Platform, Role, Routing, Service, ServiceKind
 from tests.fakes.clock import START
+from tests.fakes.registrations import FakeRegistrations
 from tests.fakes.repositories import FakeWantedServers
 
 READY, DRAIN, MAINT = ServerState.READY, ServerState.DRAIN, ServerState.MAINT
@@ -30,7 +31,7 @@ def registry(**states: ServerState) -> ServiceRegistry:
     wanted.want({("web", name): state for name, state in states.items()}, "as told", START)
     wanted.want({("api", "web3"): READY}, "another backend", START)
     platform = Platform(name="p", services={"web": WEB}, hosts={}, balancers={})
-    return ServiceRegistry(platform, wanted)
+    return ServiceRegistry(platform, wanted, FakeRegistrations())
 
 
 @pytest.mark.parametrize(
