@@ -66,7 +66,7 @@ class Place:
         """What detection would open."""
         now = self.clock.now()
         self.store.incidents.open(
-            key=f"db/{kind}",
+            key=f"db/{instance}/{kind}",
             service="db",
             instance=instance,
             kind=kind,
@@ -132,6 +132,18 @@ def test_an_incident_where_none_may_be_fails(place):
     assert report.verdict is DrillVerdict.FAIL
     assert "an incident was opened, none may be" in report.reasons
     assert place.is_tidy()
+
+
+def test_of_several_incidents_at_once_the_first_is_followed(place):
+    """Whatever run there is, it is of that one; the others are refused beside it."""
+
+    def suffer(deed, target):
+        place.fails("pg1", IncidentKind.PRIMARY_DOWN)
+        place.fails("pg2", IncidentKind.PRIMARY_DOWN)
+
+    place.faults.suffer = suffer
+
+    assert place.drill("lose-agent").incident == 1
 
 
 def test_a_platform_that_is_not_whole_is_not_hurt(place):

@@ -253,16 +253,24 @@ class _Watch:
         self._say(f"injected: {fault.deed} {hit_ones} at step {position}")
 
     def _found(self) -> bool:
+        """What breaks several instances opens as many incidents, of which one gets the run: that one, or the
+        first for as long as none has.
+        """
         course = self._course
-        for incident in self._tools.incidents.recent(20):
-            fits = incident.service == course.service.name and incident.kind is course.scenario.incident
-            if fits and incident.detected_at >= course.injected_at:
-                course.incident = incident
-                return True
-        return False
+        mine = [
+            i
+            for i in self._tools.incidents.recent(20)
+            if i.service == course.service.name
+            and i.kind is course.scenario.incident
+            and i.detected_at >= course.injected_at
+        ]
+        course.incident = min(mine, key=lambda i: (i.run is None, i.id), default=None)
+        return course.incident is not None
 
     def _refreshed(self) -> Course:
         course = self._course
+        if course.run is None:
+            self._found()
         if course.incident is not None:
             course.incident = self._tools.incidents.get(course.incident.id)
             if course.incident.run is not None:
