@@ -1,4 +1,4 @@
-"""Probes PostgreSQL nodes that another manager leads: by SQL as any, and its manager's word beside it."""
+"""Probes nodes that another manager leads: as any of their kind, and its manager's word beside it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Instance, ManagedBy, Service
 from ha_tasks.model.probe import ProbeOutcome
 from ha_tasks.ports.clock import Clock
-from ha_tasks.ports.cluster_manager import ClusterManager
+from ha_tasks.ports.cluster_manager import ClusterWord
 from ha_tasks.ports.probes import Prober
 
+ASKED = (ManagedBy.PATRONI, ManagedBy.SENTINEL)
 WORD_LASTS_S = 1.0
 """Each answer costs the manager a look into its own store, so several probes share one."""
 
 
 class LedProber:
     """See ports/probes.py. ``facts["manager"]`` is what the manager says of the whole cluster, or
-    ``{"error": why}``; of a service without such a manager ``databases`` alone is asked.
+    ``{"error": why}``; of a service without such a manager ``nodes`` alone is asked.
     """
 
-    def __init__(self, databases: Prober, manager: ClusterManager, clock: Clock) -> None:
-        self._databases = databases
+    def __init__(self, nodes: Prober, manager: ClusterWord, clock: Clock) -> None:
+        self._nodes = nodes
         self._manager = manager
         self._clock = clock
         self._lock = threading.Lock()
@@ -34,11 +35,11 @@ class LedProber:
 
     def probe(self, service: Service, instances: Sequence[Instance]) -> list[ProbeOutcome]:
         """Both at the same time; reads only."""
-        if service.managed_by is not ManagedBy.PATRONI:
-            return self._databases.probe(service, instances)
+        if service.managed_by not in ASKED:
+            return self._nodes.probe(service, instances)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="manager") as pool:
             asked = pool.submit(self._word, service)
-            outcomes = self._databases.probe(service, instances)
+            outcomes = self._nodes.probe(service, instances)
             word = asked.result()
         return [replace(outcome, facts={**outcome.facts, FACT: word}) for outcome in outcomes]
 

@@ -32,8 +32,10 @@ def health_monitor_of(system: System, http: HttpProber) -> HealthMonitor:
     return HealthMonitor(
         {
             ServiceKind.HTTP: http,
-            ServiceKind.POSTGRES: LedProber(databases, system.led.manager, clock),
-            ServiceKind.REDIS: RedisProber(vantage=actor, clock=clock, password=inventory.secret_for),
+            ServiceKind.POSTGRES: LedProber(databases, system.led.word, clock),
+            ServiceKind.REDIS: LedProber(
+                RedisProber(vantage=actor, clock=clock, password=inventory.secret_for), system.led.word, clock
+            ),
         }
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ha_tasks.bootstrap.led import follower_of
 from ha_tasks.bootstrap.replication import replication_watch_of
 from ha_tasks.bootstrap.standby import standby_of
 from ha_tasks.bootstrap.versions import file_watch_of
@@ -62,6 +63,7 @@ def observer_of(system: System, tools: PostgresTools) -> Observer:
         tell=standings.tell,
         in_place=in_place.look,
         led=system.led.watch.look,
+        follow=follower_of(system).look,
         left=LeftInventory(
             platform=system.platform,
             incidents=system.store.incidents,

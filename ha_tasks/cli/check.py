@@ -105,7 +105,7 @@ def _lines(inventory: Inventory) -> Lines:
         file_status=system.agents.file_status,
         balancers=system.balancers,
         entry=entry,
-        manager=system.led.manager.report,
+        manager=system.led.word.report,
         broker=None if queues is None else lambda: queues.backlogs([]),
         store=system.store.ping,
         outside=outside_of(system).examine,

@@ -62,7 +62,7 @@ def answers(platform: Platform, lines: Lines) -> tuple[Answer, ...]:
         lambda: _instances(platform, lines),
         *(_agent_question(platform, lines, host) for host in platform.hosts),
         *(_balancer_question(platform, name, control) for name, control in lines.balancers.items()),
-        *(partial(_manager, service, lines) for service in platform.services.values() if service.patroni),
+        *(partial(_manager, service, lines) for service in platform.services.values() if managed(service)),
         lambda: [_through(service, lines) for service in platform.services.values() if service.routing],
         lambda: list(lines.cluster_faults()),
         *(partial(_outside, each, lines) for each in platform.external.values()),
@@ -85,19 +85,28 @@ def _broker(lines: Lines) -> list[Answer]:
     return [_asked("broker", lines.broker, "is [broker] right, and does its server run?")]
 
 
+def managed(service: Service) -> bool:
+    """True where somebody can be asked who leads it."""
+    return service.patroni is not None or service.sentinel is not None
+
+
 def _manager(service: Service, lines: Lines) -> list[Answer]:
-    """Patroni, and whether it knows the nodes by the names that the inventory has."""
-    key = f"services.{service.name}.patroni"
+    """Its manager, and whether it knows the nodes by the names or addresses that the inventory has."""
+    key = f"services.{service.name}.{service.managed_by}"
+    sentinel = service.sentinel is not None
     try:
         found = lines.manager(service)
     except HaTasksError as error:
-        remedy = f"is {key}.api right: restapi.connect_address of its members?"
+        right = "addresses right, and name the one of sentinel monitor?"
+        remedy = f"is {key}.{right if sentinel else 'api right: restapi.connect_address of its members?'}"
         return [Answer(what=key, ok=False, said=str(error), remedy=remedy)]
     leader = f"{found.leader} leads" if found.leader else "nobody leads"
     strangers = sorted({m.name for m in found.members} ^ {i.name for i in service.instances})
     if not strangers:
         return [Answer(what=key, ok=True, said=f"answers, {leader}")]
     remedy = f"name the instances of {service.name} as Patroni names its members"
+    if sentinel:
+        remedy = f"write the addresses of {service.name} as Sentinel knows them (replica-announce-ip)"
     said = f"answers, {leader}; only one side knows {', '.join(strangers)}"
     return [Answer(what=key, ok=False, said=said, remedy=remedy)]
 

@@ -20,7 +20,7 @@ from ha_tasks.model.probe import ProbeOutcome
 if TYPE_CHECKING:
     from ha_tasks.bootstrap import System
 
-LEADERS = {ManagedBy.PATRONI: "Patroni", ManagedBy.EXTERNAL: "others"}
+LEADERS = {ManagedBy.PATRONI: "Patroni", ManagedBy.SENTINEL: "Sentinel", ManagedBy.EXTERNAL: "others"}
 
 
 def advice(service: Service | None) -> str:
@@ -29,6 +29,9 @@ def advice(service: Service | None) -> str:
         return ""
     if service.managed_by is ManagedBy.PATRONI:
         return "see what Patroni does about it: patronictl list; it is only watched here"
+    if service.sentinel is not None:
+        name = service.sentinel.name
+        return f"see what Sentinel does about it: SENTINEL MASTER {name}; it is only watched here"
     return "mend it where it is run; it is only watched here"
 
 
@@ -37,7 +40,7 @@ def described(service: Service, outcomes: Sequence[ProbeOutcome], now: datetime)
     word = latest_word(outcomes, now)
     return {
         "by": str(service.managed_by),
-        "writable": observed_primary(outcomes),
+        "writable": word.leader if service.sentinel and word else observed_primary(outcomes),
         "manager": None if word is None else word.to_json(),
     }
 
@@ -58,14 +61,15 @@ def lines(name: str, led: Json) -> Iterator[Line]:
     if manager is None:
         writable = f"{led['writable']} takes writes" if led["writable"] else "nobody is seen to take writes"
         yield [f"{head}; {writable}"]
-        if led["by"] == ManagedBy.PATRONI:
-            yield [f"{name}: ", ("Patroni does not answer", BAD)]
+        if led["by"] != ManagedBy.EXTERNAL:
+            yield [f"{name}: ", (f"{LEADERS[ManagedBy(led['by'])]} does not answer", BAD)]
         return
     leading = next((m for m in manager["members"] if m["name"] == manager["leader"]), None)
     if leading is None:
         yield [f"{head}; ", ("it has no leader", BAD)]
     else:
-        yield [f"{head}; leader {leading['name']} {leading['state']}, timeline {leading['timeline']}"]
+        timeline = "" if leading["timeline"] is None else f", timeline {leading['timeline']}"
+        yield [f"{head}; leader {leading['name']} {leading['state']}{timeline}"]
     if manager["paused"]:
         yield [f"{name}: ", ("paused", WARN), ": nobody fails it over; end that with: patronictl resume"]
     for member in manager["members"]:

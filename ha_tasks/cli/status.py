@@ -193,7 +193,8 @@ def _service(service: Service, store: Records, outcomes: Sequence[ProbeOutcome],
 
 
 def _is_led_by_others(service: Service) -> bool:
-    return service.kind is ServiceKind.POSTGRES and not is_ours(service)
+    led = service.kind is ServiceKind.POSTGRES or service.sentinel is not None
+    return led and not is_ours(service)
 
 
 def _cluster(service: Service, store: Records) -> Cluster | None:

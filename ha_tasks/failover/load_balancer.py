@@ -236,6 +236,7 @@ def cut_backends(platform: Platform) -> set[str]:
 
 
 def backends_of_others(platform: Platform) -> set[str]:
-    """Of services that others lead: who serves there is theirs to say."""
-    routings = [s.routing for s in platform.services.values() if s.routing is not None and not is_ours(s)]
+    """Of services that others lead: who serves there is theirs to say. Sentinel does not do it: we do."""
+    theirs = [s for s in platform.services.values() if not is_ours(s) and s.sentinel is None]
+    routings = [s.routing for s in theirs if s.routing is not None]
     return {b for routing in routings for b in _backends(routing)}

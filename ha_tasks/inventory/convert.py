@@ -14,6 +14,7 @@ from ha_tasks.inventory.schema_services import (
     PostgresTable,
     RedisTable,
     RoutingTable,
+    SentinelTable,
     ServiceTable,
 )
 from ha_tasks.inventory.tls import settings_of
@@ -35,6 +36,7 @@ from ha_tasks.model.platform import (
     RedisSettings,
     Role,
     Routing,
+    SentinelApi,
     Service,
     ServiceKind,
     VersionedFile,
@@ -83,6 +85,7 @@ def _service(name: str, table: ServiceTable, directory: Path) -> Service:
         rpo_s=table.rpo_s,
         managed_by=ManagedBy(table.managed_by),
         patroni=_patroni(table.patroni, directory),
+        sentinel=_sentinel(table.sentinel),
     )
 
 
@@ -141,3 +144,7 @@ def _patroni(table: PatroniTable | None, directory: Path) -> PatroniApi | None:
         return None
     tls = None if table.tls is None else settings_of(table.tls, directory)
     return PatroniApi(urls=tuple(url.rstrip("/") for url in table.api), user=table.user, tls=tls)
+
+
+def _sentinel(table: SentinelTable | None) -> SentinelApi | None:
+    return None if table is None else SentinelApi(addresses=tuple(table.addresses), name=table.name)

@@ -45,6 +45,7 @@ class Inventory:
     check_secrets: Mapping[str, Mapping[str, Secret]] = field(default_factory=dict)
     webhook_secrets: Mapping[str, Secret] = field(default_factory=dict)
     patroni_passwords: Mapping[str, Secret] = field(default_factory=dict)
+    sentinel_passwords: Mapping[str, Secret] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -84,6 +85,11 @@ class Inventory:
     def patroni_password(self, service: Service) -> str | None:
         """Password for changes by that service's Patroni, read anew; None when it asks for none."""
         secret = self.patroni_passwords.get(service.name)
+        return None if secret is None else secret.reveal()
+
+    def sentinel_password(self, service: Service) -> str | None:
+        """Password of the Sentinels that lead that service, read anew; None when they ask for none."""
+        secret = self.sentinel_passwords.get(service.name)
         return None if secret is None else secret.reveal()
 
     def secret_of(self, action: str, name: str) -> str:

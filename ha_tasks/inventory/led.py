@@ -18,6 +18,7 @@ def misfits(key: str, service: ServiceTable) -> Iterator[tuple[str, str, str, bo
         elif patroni is None:
             mending = f'add [{key}.patroni] with api = ["http://...:8008"], a URL for each member'
             yield f"{key}.patroni", "is missing: Patroni is asked over its REST API", mending, False
+    yield from _sentinel(key, service)
     if patroni is None:
         return
     if service.managed_by != "patroni":
@@ -25,6 +26,19 @@ def misfits(key: str, service: ServiceTable) -> Iterator[tuple[str, str, str, bo
         yield f"{key}.patroni", "is for a cluster that Patroni leads", mending, False
     yield from _login(f"{key}.patroni", patroni)
     yield from _encrypted(f"{key}.patroni", patroni)
+
+
+def _sentinel(key: str, service: ServiceTable) -> Iterator[tuple[str, str, str, bool]]:
+    led = service.managed_by == "sentinel"
+    if led and service.kind != "redis":
+        mending = 'write managed_by = "ha_tasks", "patroni" or "external"'
+        yield f"{key}.managed_by", f"Sentinel does not lead kind {service.kind}", mending, False
+    elif led and service.sentinel is None:
+        mending = f'add [{key}.sentinel] with addresses = ["...:26379"] and name'
+        yield f"{key}.sentinel", "is missing: the Sentinels are asked who leads", mending, False
+    if service.sentinel is not None and not led:
+        mending = f'take it out, or write managed_by = "sentinel" (now: "{service.managed_by}")'
+        yield f"{key}.sentinel", "is for a service that Sentinel leads", mending, False
 
 
 def _login(key: str, patroni: PatroniTable) -> Iterator[tuple[str, str, str, bool]]:

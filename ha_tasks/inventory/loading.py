@@ -184,9 +184,10 @@ def _references(file: InventoryFile) -> Iterator[tuple[str, SecretTable]]:
         if service.pooler is not None
     ]
     candidates += [
-        (_patroni_key(name), service.patroni.password)
+        (_manager_key(name, word), table.password)
         for name, service in file.services.items()
-        if service.patroni is not None
+        for word, table in (("patroni", service.patroni), ("sentinel", service.sentinel))
+        if table is not None
     ]
     candidates += [
         (_own_key(section, name, secret), table)
@@ -206,8 +207,8 @@ def _pooler_key(name: str) -> str:
     return f"services.{name}.pooler.password"
 
 
-def _patroni_key(name: str) -> str:
-    return f"services.{name}.patroni.password"
+def _manager_key(name: str, manager: str) -> str:
+    return f"services.{name}.{manager}.password"
 
 
 def _own_key(section: str, owner: str, secret: str) -> str:
@@ -274,7 +275,8 @@ def _inventory(
         pooler_passwords={
             name: secrets[key] for name in file.services if (key := _pooler_key(name)) in secrets
         },
-        patroni_passwords={n: secrets[key] for n in file.services if (key := _patroni_key(n)) in secrets},
+        patroni_passwords=_manager_passwords("patroni", file, secrets),
+        sentinel_passwords=_manager_passwords("sentinel", file, secrets),
         content=content,
         action_settings={name: table.settings for name, table in file.actions.items()},
         action_secrets=_own_secrets("actions", file.actions, secrets),
@@ -292,6 +294,12 @@ def _own_secrets(
         name: {secret: secrets[_own_key(section, name, secret)] for secret in table.secrets}
         for name, table in owners.items()
     }
+
+
+def _manager_passwords(
+    manager: str, file: InventoryFile, secrets: Mapping[str, Secret]
+) -> Mapping[str, Secret]:
+    return {n: secrets[key] for n in file.services if (key := _manager_key(n, manager)) in secrets}
 
 
 def _broker(

@@ -91,6 +91,20 @@ class PatroniTable(Table):
     )
 
 
+class SentinelTable(Table):
+    """The Sentinels that lead a Redis or Valkey service."""
+
+    addresses: list[Address] = Field(
+        min_length=1, description="`host:port` of each Sentinel; a majority of these has to agree."
+    )
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_.-]+$", description="Name under which they watch it (`sentinel monitor NAME`)."
+    )
+    password: SecretTable | None = Field(
+        default=None, description="Secret reference: the Sentinels' password; left out: they ask for none."
+    )
+
+
 class RedisTable(Table):
     """How the control plane reaches a Redis or Valkey service."""
 
@@ -162,10 +176,11 @@ class ServiceTable(Table):
     rpo_s: float = Field(
         default=0.0, ge=0, allow_inf_nan=False, description="Objective: seconds of data that may be lost."
     )
-    managed_by: Literal["ha_tasks", "patroni", "external"] = Field(
+    managed_by: Literal["ha_tasks", "patroni", "sentinel", "external"] = Field(
         default="ha_tasks",
         description="Who recovers it; anything but ha_tasks is watched and never acted on. `patroni` is for "
-        "kind postgres and needs [services.NAME.patroni].",
+        "kind postgres and needs [services.NAME.patroni], `sentinel` is for kind redis and needs "
+        "[services.NAME.sentinel].",
     )
     check: CheckTable = Field(default_factory=CheckTable, description="How its instances are probed.")
     routing: RoutingTable | None = Field(default=None, description="Where HAProxy serves it.")
@@ -174,6 +189,9 @@ class ServiceTable(Table):
         default=None, description="The connection poolers in front of it (kind postgres)."
     )
     patroni: PatroniTable | None = Field(default=None, description="Patroni's REST API (managed_by patroni).")
+    sentinel: SentinelTable | None = Field(
+        default=None, description="The Sentinels that lead it (managed_by sentinel)."
+    )
     redis: RedisTable | None = Field(default=None, description="Connection settings (kind redis).")
     files: list[FileTable] = Field(
         default_factory=list, description="What it is served from; a bad change of it is taken back."

@@ -35,6 +35,12 @@ def refusal(service: Service) -> str:
             f"leader: ha-tasks switchover {service.name} --to NODE (Patroni does it); "
             "everything else: patronictl"
         )
+    if service.managed_by is ManagedBy.SENTINEL:
+        return (
+            f"{service.name} is led by Sentinel: it is watched here, and the balancer follows whom Sentinel "
+            f"names; a failover by hand is Sentinel's, too: SENTINEL FAILOVER "
+            f"{service.sentinel.name if service.sentinel else 'NAME'}"
+        )
     return (
         f"{service.name} is led by others (managed_by = external): it is watched here, never acted on; "
         "promote or restart it where it is run"
@@ -43,15 +49,28 @@ def refusal(service: Service) -> str:
 
 def not_held(services: Iterable[Service]) -> tuple[str, ...]:
     """Of which of these a switch or a maintenance window holds nobody: who leads them goes on as before."""
-    return tuple(
-        f"{s.name} is led by Patroni, which is not held by this: it fails {s.name} over all the same; "
-        "for that: patronictl pause"
-        if s.managed_by is ManagedBy.PATRONI
-        else f"{s.name} is led by others (managed_by = external), who are not held by this; "
+    return tuple(_not_held(s) for s in services if not is_ours(s))
+
+
+def _not_held(service: Service) -> str:
+    name = service.name
+    if service.managed_by is ManagedBy.PATRONI:
+        return (
+            f"{name} is led by Patroni, which is not held by this: it fails {name} over all the same; "
+            "for that: patronictl pause"
+        )
+    if service.managed_by is ManagedBy.SENTINEL:
+        return f"{name} is led by Sentinel, which is not held by this: it fails {name} over all the same"
+    return (
+        f"{name} is led by others (managed_by = external), who are not held by this; "
         "hold them where it is run"
-        for s in services
-        if not is_ours(s)
     )
+
+
+def leader_to_follow(cluster: LedCluster, service: Service) -> str | None:
+    """Whom the balancer shall lead to by the manager's word; None: nobody is named who runs and is known."""
+    name = None if cluster.leading is None else cluster.leading.name
+    return name if any(i.name == name for i in service.instances) else None
 
 
 def is_ours(service: Service) -> bool:

@@ -38,6 +38,7 @@ class ManagedBy(StrEnum):
 
     HA_TASKS = "ha_tasks"
     PATRONI = "patroni"
+    SENTINEL = "sentinel"
     EXTERNAL = "external"
 
 
@@ -128,6 +129,17 @@ class RedisSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SentinelApi:
+    """Sentinels, ``host:port`` each, and the name under which they watch the service's primary.
+
+    Their password is a name, as above.
+    """
+
+    addresses: tuple[str, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolerSettings:
     """The pgbouncers in front of a cluster. ``addresses``: ``host:port`` of each admin console; ``database``:
     name of the cluster's entry in their ``[databases]``. The password is a name, resolved by bootstrap.
@@ -187,6 +199,8 @@ class Service:
     managed_by: ManagedBy = ManagedBy.HA_TASKS
     patroni: PatroniApi | None = None
     """With ``managed_by`` PATRONI only."""
+    sentinel: SentinelApi | None = None
+    """With ``managed_by`` SENTINEL only."""
 
     @property
     def asynchronous(self) -> frozenset[str]:

@@ -8,12 +8,16 @@ from ha_tasks.model.led_by_others import LedCluster
 from ha_tasks.model.platform import Service
 
 
-class ClusterManager(Protocol):
-    """Raises ManagerUnreachable (retryable) when nobody answers in time, ManagerRefused when it says no."""
+class ClusterWord(Protocol):
+    """What a manager says. Raises ManagerUnreachable (retryable) when nobody answers in time."""
 
     def report(self, service: Service, *, timeout_s: float = 2.0) -> LedCluster:
         """Who leads, who follows, how far. Reads only."""
         ...
+
+
+class ClusterManager(ClusterWord, Protocol):
+    """One that takes orders, too. Raises ManagerRefused when it says no."""
 
     def switchover(self, service: Service, leader: str, candidate: str, *, timeout_s: float = 60.0) -> str:
         """Asks for a planned change of the leader; answers the manager's words once it is made.

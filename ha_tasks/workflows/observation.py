@@ -54,6 +54,7 @@ class Observer:
         tell: Callable[[], object] = lambda: None,
         in_place: Callable[[], object] = lambda: None,
         led: Callable[[], object] = lambda: None,
+        follow: Callable[[], object] = lambda: None,
         left: Callable[[], object] = lambda: None,
         files: Callable[[], object] = lambda: None,
         exits: ExitWatch | None = None,
@@ -61,7 +62,8 @@ class Observer:
         """``watch`` looks whether the store is to be trusted, every WATCH_EVERY_S; ``witness`` writes the
         head of the audit chain down, every EVERY_S; ``standby`` sees to runs while the broker is away,
         every STANDBY_EVERY_S; ``tell`` tells the agents what the store says, ``in_place`` starts crashed
-        primaries again whose failover is refused, ``led`` judges clusters that others lead: every EVERY_S;
+        primaries again whose failover is refused, ``led`` judges clusters that others lead, ``follow``
+        has the balancer follow Sentinel: every EVERY_S;
         ``left`` ends incidents of what has left the inventory, every WATCH_EVERY_S; ``files`` looks
         at what services are served from, every FILES_EVERY_S.
         """
@@ -77,6 +79,7 @@ class Observer:
             ("standings", EVERY_S, tell),
             ("in-place", EVERY_S, in_place),
             ("led-by-others", EVERY_S, led),
+            ("led-follow", EVERY_S, follow),
             ("left-inventory", WATCH_EVERY_S, left),
             ("files", FILES_EVERY_S, files),
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,7 @@ from ha_tasks.model.platform import Instance, RedisSettings, Role, Service, Serv
 from ha_tasks.model.redis_replication import RedisReading, follows, report
 from ha_tasks.ports.redis import RedisControl
 from tests.fakes.redis import FakeRedisControl
-from tests.valkey_server import PASSWORD, valkey_server
+from tests.valkey_server import PASSWORD, ValkeyServer, valkey_server
 
 WITHIN_S = 10.0
 
@@ -59,30 +58,38 @@ def faked() -> Pair:
     )
 
 
-@pytest.fixture
-def real(tmp_path: Path) -> Iterator[Pair]:
-    homes = [tmp_path / name for name in ("c1", "c2")]
-    for home in homes:
-        home.mkdir()
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ValkeyServer, ValkeyServer]]:
+    homes = [tmp_path_factory.mktemp(name) for name in ("c1", "c2")]
     with valkey_server(homes[0]) as first, valkey_server(homes[1]) as second:
+        yield first, second
+
+
+@pytest.fixture
+def real(servers: tuple[ValkeyServer, ValkeyServer]) -> Pair:
+    """A test may have stopped one of them."""
+    first, second = servers
+    for server in servers:
+        if server.process is None:
+            server.start()
+    with first.client() as client:
+        client.config_set("repl-diskless-sync-delay", "0")  # it waits 5 s for more replicas otherwise
+    with second.client() as client:
+        client.config_set("masterauth", PASSWORD)
+        client.replicaof("127.0.0.1", first.port)
+
+    def write() -> None:
         with first.client() as client:
-            client.config_set("repl-diskless-sync-delay", "0")  # it waits 5 s for more replicas otherwise
-        with second.client() as client:
-            client.config_set("masterauth", PASSWORD)
-            client.replicaof("127.0.0.1", first.port)
+            client.set("key", "v" * 100)
 
-        def write() -> None:
-            with first.client() as client:
-                client.set("key", "v" * 100)
-
-        pair = Pair(
-            control=RedisInfo(lambda _: PASSWORD),
-            service=service_at(first.port, second.port),
-            write=write,
-            stop=lambda node: {"c1": first, "c2": second}[node].stop(),
-        )
-        until(lambda: pair.reading("c2").link_up)
-        yield pair
+    pair = Pair(
+        control=RedisInfo(lambda _: PASSWORD),
+        service=service_at(first.port, second.port),
+        write=write,
+        stop=lambda node: {"c1": first, "c2": second}[node].stop(),
+    )
+    until(lambda: follows(pair.reading("c2"), pair.reading("c1")))
+    return pair
 
 
 @pytest.fixture(params=["faked", "real"])
@@ -130,20 +137,19 @@ def test_who_is_away_raises_and_a_replica_without_its_primary_follows_nobody(pai
         assert "REPLICAOF NO ONE" in report("cache", {"c1": "gone", "c2": left}).findings[1].remedy
 
 
-def test_a_refused_password_is_told_and_not_repeated(real: Pair):
-    control = RedisInfo(lambda _: "s3cret-and-wrong")
+def test_a_refused_password_is_told_and_not_repeated(servers: tuple[ValkeyServer, ValkeyServer]):
+    control, service = RedisInfo(lambda _: "s3cret-and-wrong"), service_at(servers[0].port, servers[1].port)
 
     with pytest.raises(ServiceUnreachable, match="it refused the password") as caught:
-        control.reading(real.service, real.service.instance("c1"))
+        control.reading(service, service.instance("c2"))
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_primary_that_waits_for_replicas_says_so(tmp_path: Path):
-    with valkey_server(tmp_path) as server:
-        control, service = RedisInfo(lambda _: PASSWORD), service_at(server.port, 1)
-        bare = control.reading(service, service.instance("c1"))
-        with server.client() as client:
-            client.config_set("min-replicas-to-write", "1")
-        guarded = control.reading(service, service.instance("c1"))
+def test_a_primary_that_waits_for_replicas_says_so(real: Pair, servers: tuple[ValkeyServer, ValkeyServer]):
+    bare = real.reading("c1")
+    with servers[0].client() as client:
+        client.config_set("min-replicas-to-write", "1")
+        guarded = real.reading("c1")
+        client.config_set("min-replicas-to-write", "0")
 
     assert (bare.guarded, guarded.guarded) == (False, True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ha_tasks.inventory import read
+from ha_tasks.model.platform import SentinelApi
 from tests.unit.inventory_files import write_inventory
 
 ROUTING_OF_DB = """[services.db.routing]
@@ -305,3 +306,44 @@ def test_a_redis_without_a_second_instance_replicates_nowhere(tmp_path: Path):
         "services.cache.redis.replicated: there is one instance, and so no replica; "
         "add the replicas as instances, or take it out"
     )
+
+
+SENTINEL = '[services.cache.sentinel]\naddresses = ["127.0.0.1:26379"]\nname = "main"\n\n'
+CACHE = '[services.cache]\nkind = "redis"\ntier = "normal"\n\n'
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            (CACHE, f'{CACHE.rstrip()}\nmanaged_by = "sentinel"\n\n'),
+            "services.cache.sentinel: is missing: the Sentinels are asked who leads",
+        ),
+        (
+            (CACHE, f"{CACHE}{SENTINEL}"),
+            "services.cache.sentinel: is for a service that Sentinel leads; "
+            'take it out, or write managed_by = "sentinel"',
+        ),
+        (
+            ('managed_by = "ha_tasks"                #', 'managed_by = "sentinel"  #'),
+            "services.web.managed_by: Sentinel does not lead kind http",
+        ),
+    ],
+)
+def test_what_is_said_of_sentinel_must_fit_together(tmp_path: Path, change: tuple[str, str], told: str):
+    path = write_inventory(tmp_path, change)
+
+    (fault,) = read(path, {}).faults
+    assert told in str(fault)
+
+
+def test_a_redis_that_sentinel_leads(tmp_path: Path):
+    led = f'{CACHE.rstrip()}\nmanaged_by = "sentinel"\n\n{SENTINEL}'
+    secret = 'password = { file = "secrets/db-password" }\n\n'
+    path = write_inventory(tmp_path, (CACHE, led.rstrip() + "\n" + secret))
+
+    inventory = read(path, {}).inventory
+    assert inventory is not None
+    cache = inventory.platform.services["cache"]
+    assert cache.sentinel == SentinelApi(addresses=("127.0.0.1:26379",), name="main")
+    assert inventory.sentinel_password(cache) == "hush-hush"
