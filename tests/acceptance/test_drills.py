@@ -38,6 +38,17 @@ def test_a_crashed_web_instance_costs_not_one_get(stack: Stack) -> None:
     assert [s["action"] for s in report["steps"]][-1] == "verify_service"
 
 
+@pytest.mark.full
+def test_a_bad_configuration_that_somebody_pushed_is_taken_back_within_seconds(stack: Stack) -> None:
+    word = stack.result("versions", "web", "--record")["recorded"]
+    stack.result("rollback", "web", "--to", word, "--yes")  # nothing is exchanged: it is proved to be good
+    report = passed(stack.drill("bad-config"))
+
+    assert report["steps"][0]["action"] == "apply_version"
+    assert report["outage_s"] <= 5
+    assert stack.result("versions", "web")["in_place"] == word
+
+
 def test_a_crashed_postmaster_is_failed_over_without_a_lost_write(stack: Stack) -> None:
     report = passed(stack.drill("crash-primary"))
 
