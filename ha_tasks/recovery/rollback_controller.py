@@ -26,11 +26,12 @@ ASKED_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileState:
-    """What its agent says of a file: digests of what is there, what waits beside it, what was loaded."""
+    """What its agent says of a file: digests of what is there, and of what waits beside it."""
 
     digest: str | None
     staged: str | None
-    loaded: str | None
+    untold: bool
+    """After an exchange that ended before whoever reads the file was told of it."""
 
 
 class RollbackController:
@@ -133,7 +134,9 @@ class RollbackController:
         )
 
     def differing(self, service: Service, version: Version) -> Sequence[tuple[VersionedFile, str | None]]:
-        """Files that hold something else than the version says, and what. AgentUnreachable: not all answer.
+        """Files that hold something else than the version says, or that nobody was told of; what they hold.
+
+        AgentUnreachable: not all agents answer.
 
         ActionFailed when the version is of other files than the service has now.
         """
@@ -147,7 +150,7 @@ class RollbackController:
         return [
             (file, states[file.key].digest)
             for file in service.files
-            if states[file.key].digest != version.files[file.key]
+            if states[file.key].digest != version.files[file.key] or states[file.key].untold
         ]
 
     def judge(
@@ -181,7 +184,7 @@ class RollbackController:
                 answer = self._agents.file_status(file.host, file.name, timeout_s=timeout_s)
             except HaTasksError as error:  # which is an answer here
                 return error
-            return FileState(**{name: answer[name] for name in ("digest", "staged", "loaded")})
+            return FileState(**{name: answer[name] for name in ("digest", "staged", "untold")})
 
         with ThreadPoolExecutor(max_workers=max(1, len(files)), thread_name_prefix="files") as pool:
             return dict(zip((file.key for file in files), pool.map(ask, files), strict=True))

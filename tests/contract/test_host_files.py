@@ -69,6 +69,7 @@ def test_a_content_is_kept_exchanged_and_put_back(side):
         "digest": first,
         "staged": second,
         "loaded": first,
+        "untold": False,
         "fence": 3,
     }
 

@@ -288,6 +288,7 @@ class FakeFileAgents:
         self.put: Callable[[str, str, str], None] = lambda *_: None
         self._kept: set[tuple[str, str, str]] = set()
         self._loaded: dict[tuple[str, str], str] = {}
+        self._untold: set[tuple[str, str]] = set()
         self._fences: dict[tuple[str, str], int] = {}
 
     def file_status(self, host: str, file: str, *, timeout_s: float = 5.0) -> Json:
@@ -296,6 +297,7 @@ class FakeFileAgents:
             "digest": self.places[place],
             "staged": self.staged.get(place),
             "loaded": self._loaded.get(place),
+            "untold": place in self._untold,
             "fence": self._fences.get(place, 0),
         }
 
@@ -314,17 +316,19 @@ class FakeFileAgents:
         if fence < self._fences.get(place, 0):
             raise StaleAuthority(f"{file} has seen fence {self._fences[place]}")
         self._fences[place] = fence
-        self._loaded.pop(place, None)
         if (*place, digest) not in self._kept:
             raise ActionFailed(f"{file}: content {digest[:12]} is not kept on this host")
         if self.places[place] != digest:
             if digest in self.refused:
                 raise ActionFailed(f"{file}: its check refuses content {digest[:12]}, nothing was changed")
             self.places[place] = digest
+        self._loaded.pop(place, None)
+        self._untold.add(place)
         if file in self.deaf:
             raise ActionFailed(f"{file}: its reload failed")
         self.told.append((host, file, digest))
         self._loaded[place] = digest
+        self._untold.discard(place)
         self.put(host, file, digest)
         return {"digest": digest}
 

@@ -59,11 +59,12 @@ def test_a_file_is_kept_and_put_back_by_its_digest(home):
 
     assert put(agent(home), "first\n") == {"digest": sha("first\n")}
 
-    assert before == {"digest": sha("second\n"), "staged": None, "loaded": None, "fence": 0}
+    assert before == {"digest": sha("second\n"), "staged": None, "loaded": None, "untold": False, "fence": 0}
     assert it.status("conf") == {
         "digest": sha("first\n"),
         "staged": None,
         "loaded": sha("first\n"),
+        "untold": False,
         "fence": 1,
     }
     assert (home / "loaded").read_text() == "first\n"
@@ -106,7 +107,7 @@ def test_what_its_check_refuses_changes_nothing_and_quotes_nothing(home):
     assert (home / "web.conf").read_text() == "first\n"
     assert not (home / "loaded").exists()
     assert not list(home.glob(".*.fresh"))
-    assert it.status("conf")["loaded"] is None
+    assert (it.status("conf")["loaded"], it.status("conf")["untold"]) == (None, False)
 
 
 def test_what_is_there_already_and_was_not_loaded_is_loaded(home):
@@ -114,7 +115,7 @@ def test_what_is_there_already_and_was_not_loaded_is_loaded(home):
     it.keep("conf", staged=False)
     with pytest.raises(ActionFailed, match="its reload failed"):
         put(it, "first\n")
-    assert it.status("conf")["loaded"] is None
+    assert (it.status("conf")["loaded"], it.status("conf")["untold"]) == (None, True)
     (home / "up").touch()
 
     put(it, "first\n")

@@ -203,6 +203,21 @@ def test_what_a_check_refuses_changes_nothing_and_is_not_called_bad():
     assert world.judgements()["v2"] is Judgement.RECORDED
 
 
+def test_what_is_in_place_and_was_never_loaded_is_loaded_by_the_next_order():
+    world = Site()
+    world.good(FIRST)
+    world.rounds(3)
+    world.agents.deaf = {"site"}
+    failed = world.order(world.stage(NEXT), "while nothing can be reloaded")
+    world.agents.deaf = set()
+    world.agents.places[A] = FIRST  # by hand, and nobody was told
+    run = world.order("v1", "afterwards")
+
+    assert failed.state is RunState.COMPENSATION_FAILED
+    assert run.state is RunState.SUCCEEDED
+    assert world.agents.told == [(*A, FIRST)]
+
+
 class Died(BaseException):
     """SIGKILL, as far as a fake can."""
 

@@ -40,8 +40,9 @@ class Files:
         self._files = {name: _File(config, directory, units, kept) for name, config in files.items()}
 
     def status(self, name: str) -> Json:
-        """``{"digest", "staged", "loaded": str|None, "fence": int}``; digests of what is there, of what
-        waits, and of what was put there by this agent and told to who reads it.
+        """``{"digest", "staged", "loaded": str|None, "untold": bool, "fence": int}``: digests of what is
+        there, of what waits, and of what was put there by this agent and told to who reads it; whether that was
+        begun and did not end.
         """
         return self._file(name).status()
 
@@ -84,6 +85,7 @@ class _File:
             "digest": _digest(self._served.content(self._config.path)),
             "staged": None if staged is None else _digest(self._served.content(staged)),
             "loaded": record["loaded"],
+            "untold": record["untold"],
             "fence": record["fence"],
         }
 
@@ -105,29 +107,36 @@ class _File:
             self._admit(fence)
             content = self._content(digest)
             before = self._served.content(self._config.path)
+            if before is not None:
+                # Whoever wrote it since the last look may want it back.
+                self._keep(before)
+
+            def check(candidate: Path) -> None:
+                self._check(candidate, digest, ends)
+                self._remember(fence, untold=True)
+
             if before != content:
-                if before is not None:
-                    # Whoever wrote it since the last look may want it back.
-                    self._keep(before)
-                self._served.place(content, check=lambda candidate: self._check(candidate, digest, ends))
+                self._served.place(content, check=check)
+            self._remember(fence, untold=True)
             self._tell(digest, key, fence, ends)
-            write_json(self._record, {"fence": fence, "loaded": digest})
+            self._remember(fence, loaded=digest)
             return {"digest": digest}
         finally:
             self._turn.release()
 
     def _remembered(self) -> Json:
-        return read_json(self._record) or {"fence": 0, "loaded": None}
+        return {"fence": 0, "loaded": None, "untold": False, **(read_json(self._record) or {})}
+
+    def _remember(self, fence: int, *, loaded: str | None = None, untold: bool = False) -> None:
+        write_json(self._record, {"fence": fence, "loaded": loaded, "untold": untold})
 
     def _admit(self, fence: int) -> None:
-        """A higher fence is on the disk before the first effect; a lower one is StaleAuthority.
-
-        Until who reads the file has been told, nothing counts as loaded.
-        """
-        highest = int(self._remembered()["fence"])
+        """A higher fence is on the disk before the first effect; a lower one is StaleAuthority."""
+        record = self._remembered()
+        highest = int(record["fence"])
         if fence < highest:
             raise StaleAuthority(f"fence {fence} is lower than {highest}, which {self._config.name} has seen")
-        write_json(self._record, {"fence": fence, "loaded": None})
+        self._remember(fence, loaded=record["loaded"], untold=record["untold"])
 
     def _keep(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()

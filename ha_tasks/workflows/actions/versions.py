@@ -98,7 +98,7 @@ class ApplyVersion(PlainAction):
             self._tools.rollback.judge(version, Judgement.BAD, why, under=ctx.warrant)
         for file in ctx.service.files:
             old, state = before.get(file.key), states.get(file.key)
-            if old is not None and (state is None or state.digest != old):
+            if old is not None and (state is None or state.digest != old or state.untold):
                 self._tools.rollback.put(file, old, ctx)
 
     def _version(self, ctx: StepContext) -> Version:
