@@ -182,9 +182,10 @@ class FileAgent(Protocol):
     """
 
     def file_status(self, host: str, file: str, *, timeout_s: float = 5.0) -> Json:
-        """``{"digest", "staged", "loaded": str|None, "untold": bool, "fence": int}``: SHA-256 of what is
-        there, of what waits beside it, of what this agent has put there and told to who reads it (None: nothing);
-        ``untold``: that was begun and did not end; the highest fence seen. Reads only.
+        """``{"digest", "staged", "loaded": str|None, "untold": bool, "fence": int}``. Reads only.
+
+        SHA-256 of what is there, of what waits beside it, of what this agent has put there and told to who
+        reads it (None: nothing); ``untold``: that was begun and did not end; the highest fence seen.
         """
         ...
 

@@ -40,9 +40,10 @@ class Files:
         self._files = {name: _File(config, directory, units, kept) for name, config in files.items()}
 
     def status(self, name: str) -> Json:
-        """``{"digest", "staged", "loaded": str|None, "untold": bool, "fence": int}``: digests of what is
-        there, of what waits, and of what was put there by this agent and told to who reads it; whether that was
-        begun and did not end.
+        """``{"digest", "staged", "loaded": str|None, "untold": bool, "fence": int}``.
+
+        Digests of what is there, of what waits, and of what was put there by this agent and told to who reads
+        it; whether that was begun and did not end.
         """
         return self._file(name).status()
 
