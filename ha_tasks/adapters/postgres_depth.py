@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from ha_tasks.adapters.deadline import Deadline
 from ha_tasks.adapters.looking import side_by_side
-from ha_tasks.adapters.postgres_session import Passwords, Session, SessionFailed, control_logins
+from ha_tasks.adapters.postgres_session import Passwords, Session, control_logins
 from ha_tasks.errors import HaTasksError
 from ha_tasks.model.database_health import PostgresPressure, postgres_examined
 from ha_tasks.model.led_by_others import is_ours
@@ -60,13 +60,13 @@ class PostgresDepth:
             login = self._logins(service)
             with Session(node.address, login, within=within, statement_timeout_s=timeout_s) as session:
                 sessions, most, age = (int(v or 0) for v in session.query(_PRESSURE, within=within)[0])
-        except SessionFailed as failure:
+        except HaTasksError as failure:  # no session, or a password that cannot be read
             return [
                 Examined(
                     subject=subject,
                     check="sessions",
                     score=IMPAIRED,
-                    problem=f"it takes no session of ours: {failure.detail}",
+                    problem=f"it takes no session of ours: {failure}",
                     remedy=f"see: ha-tasks status; its log on {node.host or node.address} says more",
                 )
             ]

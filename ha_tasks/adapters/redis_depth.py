@@ -10,6 +10,7 @@ from ha_tasks.adapters.looking import side_by_side
 from ha_tasks.adapters.redis_probe import without_password
 from ha_tasks.adapters.resp import RespError, command, reply
 from ha_tasks.adapters.wire import Wire
+from ha_tasks.errors import HaTasksError
 from ha_tasks.model.database_health import redis_examined
 from ha_tasks.model.led_by_others import is_ours
 from ha_tasks.model.platform import Instance, Service
@@ -43,7 +44,7 @@ class RedisDepth:
         try:
             with Wire(node.address, deadline) as wire:
                 return self._asked(service, subject, wire)
-        except OSError as error:
+        except (OSError, HaTasksError) as error:  # the latter: a password that cannot be read
             problem = f"it does not answer: {error}"
             remedy = (
                 "see: ha-tasks status; is it running, and does the password of [services.NAME.redis] fit?"

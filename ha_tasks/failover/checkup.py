@@ -33,7 +33,7 @@ from ha_tasks.ports.repositories import ReplicationBook
 DEEP_TIMEOUT_S = 2.0
 BELIEVED_FOR = timedelta(seconds=15)
 """A judgement older than this is no longer believed: whoever judges is away."""
-MOST_AT_ONCE = 32
+MOST_AT_ONCE = 128
 T = TypeVar("T")
 U = TypeVar("U")
 

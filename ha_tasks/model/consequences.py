@@ -55,14 +55,21 @@ def _of(change: Change, known: Known) -> Iterator[Consequence]:
             yield from _node(change, instance, key, (known.clusters or {}).get(service))
         case ["services", service, key, *_]:
             yield from _setting(change, service, key)
-        case ["hosts", host, *_]:
-            yield Consequence(
-                about=host, text="its agent is asked where the file now says, with the same key"
-            )
+        case ["hosts" | "external" as table, name, *rest]:
+            yield Consequence(about=name, text=_asked(table, rest))
         case [table, *_] if table in RESTART:
             yield Consequence(about=table, text=f"[{table}] changes: every process must be restarted")
         case ["playbooks", *_]:
             yield Consequence(about="playbooks", text="plans are made by other playbooks from now on")
+
+
+def _asked(table: str, rest: Sequence[str]) -> str:
+    """What follows from a change of a machine, or of what lies outside."""
+    if table == "external":
+        return "it is looked at as the file now says"
+    if rest[:1] == ["limits"]:
+        return "the health of its machine is judged by other limits"
+    return "its agent is asked where the file now says, with the same key"
 
 
 def _setting(change: Change, service: str, key: str) -> Iterator[Consequence]:

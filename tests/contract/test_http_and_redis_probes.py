@@ -16,6 +16,7 @@ from ha_tasks.adapters.http_probe import HttpProber
 from ha_tasks.adapters.redis_depth import RedisDepth
 from ha_tasks.adapters.redis_probe import RedisProber
 from ha_tasks.embedded.binaries import resolve
+from ha_tasks.errors import InventoryError
 from ha_tasks.model.platform import Check, Instance, ManagedBy, Role, Service, ServiceKind
 from ha_tasks.model.probe import OutcomeKind, ProbeOutcome
 from ha_tasks.model.system_health import Examined
@@ -197,3 +198,15 @@ def test_from_inside_what_answers_oddly_is_down_within_its_time(script: Script, 
 
     assert (found.score, found.problem) == (0.0, f"it does not answer: {problem}")
     assert took_s < TIMEOUT_S + 0.5
+
+
+def test_from_inside_a_password_that_cannot_be_read_is_told(locked_cache: str) -> None:
+    def lost(_: Service) -> str:
+        raise InventoryError("services.s.redis.password: secrets/cache does not exist")
+
+    found = RedisDepth(clock=SYSTEM_CLOCK, password=lost).examine(
+        service(ServiceKind.REDIS, locked_cache), 1.0
+    )
+
+    assert [(each.score, each.check) for each in found] == [(0.0, "info")]
+    assert "secrets/cache does not exist" in found[0].problem

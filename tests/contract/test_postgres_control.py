@@ -13,7 +13,7 @@ import pytest
 from ha_tasks.adapters.clock import SYSTEM_CLOCK
 from ha_tasks.adapters.postgres import SqlPostgresControl
 from ha_tasks.adapters.postgres_depth import PostgresDepth
-from ha_tasks.errors import ActionFailed, ServiceUnreachable, UsageError
+from ha_tasks.errors import ActionFailed, InventoryError, ServiceUnreachable, UsageError
 from ha_tasks.model.platform import Instance, ManagedBy, Service
 from ha_tasks.model.switchover import Transaction
 from ha_tasks.ports.postgres import PostgresControl
@@ -287,3 +287,14 @@ def test_from_inside_a_cluster_of_others_is_asked_and_not_written_to(pair: Postg
 def _depth() -> PostgresDepth:
     control = SqlPostgresControl(password=password, timeout_s=1.0)
     return PostgresDepth(control=control, password=password, clock=SYSTEM_CLOCK)
+
+
+def test_from_inside_a_password_that_cannot_be_read_is_told(pair: PostgresPair) -> None:
+    def lost(_: Service) -> str:
+        raise InventoryError("services.db.postgres.password: secrets/db does not exist")
+
+    control = SqlPostgresControl(password=lost, timeout_s=1.0)
+    found = PostgresDepth(control=control, password=lost, clock=SYSTEM_CLOCK).examine(pair.service, 1.0)
+
+    assert {each.subject for each in found} == {"db", "db/pg1", "db/pg2"}
+    assert all("secrets/db does not exist" in each.problem for each in found)

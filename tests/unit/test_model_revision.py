@@ -244,6 +244,14 @@ TOUCHES: dict[str, tuple[Change, list[tuple[str, str, bool]]]] = {
         Change(key="hosts.db1.agent", before="http://a", after="http://b"),
         [("db1", "its agent is asked where the file now says", False)],
     ),
+    "a limit of a host": (
+        Change(key="hosts.db1.limits.disk", before=0.9, after=0.8),
+        [("db1", "the health of its machine is judged by other limits", False)],
+    ),
+    "what lies outside": (
+        Change(key="external.pay.target", before="a:1", after="b:1"),
+        [("pay", "it is looked at as the file now says", False)],
+    ),
     "the store": (
         Change(key="store.url", before="a", after="b"),
         [("store", "[store] changes: every process must be restarted", False)],

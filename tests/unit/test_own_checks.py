@@ -106,6 +106,15 @@ def test_one_that_hangs_raises_or_answers_oddly_keeps_the_others_from_nothing(si
     sys.modules["acme_checks"].OVER.set()
 
 
+def test_those_that_hang_share_one_deadline(site):
+    begun = time.monotonic()
+    told = found(site, {f"acme.hangs{n}": "acme_checks:Hangs" for n in range(8)}, within_s=0.5)
+
+    assert time.monotonic() - begun < 2.0
+    assert len(told) == 8
+    sys.modules["acme_checks"].OVER.set()
+
+
 def test_a_check_that_hangs_is_not_begun_twice(site):
     install(site, "acme-checks", {"acme.hangs": "acme_checks:Hangs"}, code=CODE, group=GROUP)
     checks = EntryPointChecks(tools, within_s=0.05)
