@@ -137,7 +137,14 @@ class System:
     def balancer(self) -> LoadBalancer:
         """Every HAProxy as one."""
         cut, theirs = cut_backends(self.platform), backends_of_others(self.platform)
-        return LoadBalancer(self.balancers, self.store.wanted, self.clock, cut=cut, theirs=theirs)
+        return LoadBalancer(
+            self.balancers,
+            self.store.wanted,
+            self.clock,
+            cut=cut,
+            theirs=theirs,
+            members=lambda: self.registry.members(self.clock.now()),
+        )
 
     @cached_property
     def router(self) -> TrafficRouter:

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 @with_home
 @with_json
 def command() -> None:
-    """Instances that come and go: each registers under a lease and renews it. See also the inventory."""
+    """Instances that come and go: each registers under a lease and renews it.
+
+    Those of HTTP services that give an ip:port are added to every HAProxy, and taken away when they leave.
+    The inventory's instances need no registration.
+    """
 
 
 @command.command("list")
@@ -59,7 +63,10 @@ def register(
     spare: bool,
     meta: tuple[str, ...],
 ) -> None:
-    """Register instance NAME of SERVICE. Renew it within the lease, or it counts as gone."""
+    """Register instance NAME of SERVICE. Renew it within the lease, or it counts as gone.
+
+    A spare is known to every HAProxy and waits there in maintenance.
+    """
     from ha_tasks.model.platform import Role
     from ha_tasks.model.registration import NewRegistration
 
@@ -186,6 +193,8 @@ def lines(content: Json) -> Iterator[Line]:
 
 
 def _state(registration: Json, now: str) -> tuple[str, str]:
+    if registration["ttl_s"] == 0:
+        return "left", DIM
     if datetime.fromisoformat(registration["expires_at"]) > datetime.fromisoformat(now):
         return "lives", GOOD
     return ("expired, the last known", WARN) if registration["serves"] else ("expired", DIM)

@@ -8,8 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from ha_tasks.errors import BalancerError, BalancerUnreachable, Refused, UsageError
+from ha_tasks.failover.members import settle
 from ha_tasks.failover.service_discovery import others_to_serve
-from ha_tasks.model.balancer import Drift, ServerState, ServerStatus, WantedServer, drift, latest
+from ha_tasks.model.balancer import (
+    Drift,
+    Member,
+    ServerState,
+    ServerStatus,
+    WantedServer,
+    drift,
+    latest,
+    with_members,
+)
 from ha_tasks.model.led_by_others import is_ours
 from ha_tasks.model.platform import Instance, Platform, Routing, Service, ServiceKind
 from ha_tasks.ports.balancer import BalancerControl
@@ -42,12 +52,15 @@ class LoadBalancer:
         *,
         cut: Collection[str] = (),
         theirs: Collection[str] = (),
+        members: Callable[[], tuple[Member, ...]] = tuple,
     ) -> None:
+        """``members``: servers that registered themselves, as they are now."""
         self._balancers = dict(balancers)
         self._wanted = wanted
         self._clock = clock
         self._cut = frozenset(cut)
         self._theirs = frozenset(theirs)
+        self._members = members
         self._silent: frozenset[str] = frozenset()
 
     def want(
@@ -78,6 +91,8 @@ class LoadBalancer:
 
     def reconcile(self) -> tuple[Drift, ...]:
         """Sets what is not as wanted, on every balancer that answers; answers what was repaired.
+
+        Servers that registered themselves are added, moved to their address, and taken away when they left.
 
         Raises BalancerUnreachable when there are balancers and none answers, BalancerError when one
         refused, after the others were set. Idempotent; survives reloads and restarts of HAProxy.
@@ -165,12 +180,21 @@ class LoadBalancer:
         return tuple(sorted(self._balancers.keys() - self._each(push).keys()))
 
     def _repaired(self, rows: tuple[WantedServer, ...]) -> list[Drift]:
-        done = self._each(lambda name, control: self._repair(name, control, rows))
+        members = self._members()
+        done = self._each(lambda name, control: self._repair(name, control, rows, members))
         return [entry for drifts in done.values() for entry in drifts]
 
-    def _repair(self, name: str, control: BalancerControl, rows: tuple[WantedServer, ...]) -> list[Drift]:
-        found = drift(rows, control.servers(), name)
-        refusals: list[BalancerError] = []
+    def _repair(
+        self,
+        name: str,
+        control: BalancerControl,
+        rows: tuple[WantedServer, ...],
+        members: tuple[Member, ...],
+    ) -> list[Drift]:
+        actual, refusals = control.servers(), list[BalancerError]()
+        if settle(control, actual, members, refusals):
+            actual = control.servers()
+        found = drift(with_members(rows, members, actual), actual, name)
         for entry in found:
             try:
                 self._set(control, entry.backend, entry.server, entry.wanted, shut_sessions=False)

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from ha_tasks.errors import UsageError
-from ha_tasks.model.balancer import ServerState, WantedServer, latest
+from ha_tasks.model.balancer import Member, ServerState, WantedServer, latest
 from ha_tasks.model.plain import Json
 from ha_tasks.model.platform import Instance, Platform, Role, Service
-from ha_tasks.model.registration import NewRegistration, Registration, faults, file_sd, serving
+from ha_tasks.model.registration import NewRegistration, Registration, faults, file_sd, members, serving
 from ha_tasks.ports.registrations import Registrations
 from ha_tasks.ports.repositories import WantedServers
 
@@ -81,6 +81,10 @@ class ServiceRegistry:
         known = self._registrations.all()
         living = {(r.service, r.name) for r in serving(known, now)}
         return tuple((r, (r.service, r.name) in living) for r in known)
+
+    def members(self, now: datetime) -> tuple[Member, ...]:
+        """Registered instances as the balancers should have them."""
+        return members(self._platform, self._registrations.all(), now)
 
     def file_sd(self, now: datetime) -> list[Json]:
         """Every instance for Prometheus' ``file_sd_configs``."""

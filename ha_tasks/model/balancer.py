@@ -40,6 +40,19 @@ class WantedServer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A server that registered itself at ``ip:port``: it is added to the balancers, which do not know it.
+
+    ``state``: while nothing else is wanted of it; None: it is gone, and is taken away once nobody uses it.
+    """
+
+    backend: str
+    server: str
+    address: str
+    state: ServerState | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
     """A difference between wanted and actual, on the balancer of that name."""
 
@@ -56,6 +69,31 @@ def latest(wanted: Iterable[WantedServer]) -> dict[tuple[str, str], WantedServer
     for row in sorted(wanted, key=lambda w: w.generation):
         rows[row.backend, row.server] = row
     return rows
+
+
+def with_members(
+    wanted: Iterable[WantedServer], members: Iterable[Member], actual: Iterable[ServerStatus]
+) -> tuple[WantedServer, ...]:
+    """What is wanted of all servers: of a member its own state, unless another was wanted of it.
+
+    A member that is gone gets no new request, and goes to maintenance when its last session has ended,
+    whatever was wanted of it before.
+    """
+    rows = latest(wanted)
+    busy = {(status.backend, status.server) for status in actual if status.sessions}
+    for member in members:
+        key = (member.backend, member.server)
+        if member.state is None:
+            rows[key] = _row(member, ServerState.DRAIN if key in busy else ServerState.MAINT)
+        elif key not in rows:
+            rows[key] = _row(member, member.state)
+    return tuple(rows.values())
+
+
+def _row(member: Member, state: ServerState) -> WantedServer:
+    return WantedServer(
+        backend=member.backend, server=member.server, state=state, generation=0, reason="it registered itself"
+    )
 
 
 def drift(

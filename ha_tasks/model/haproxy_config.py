@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from ha_tasks.model.platform import Check, Instance, ManagedBy, Platform, Role, Routing, Service, ServiceKind
 
 TIGHT = "check inter 500ms fall 2 rise 1 weight 100"
+OBSERVED = "observe layer4 error-limit 3 on-error mark-down"
 REQUEST_TIMEOUT_S = 5.0
 
 
@@ -204,7 +205,7 @@ def _http(pool: Pool) -> Sequence[str]:
         "    retry-on all-retryable-errors",
         "    http-request disable-l7-retry if !METH_GET",
         *_asked(check, pool),
-        f"    default-server {TIGHT} observe layer4 error-limit 3 on-error mark-down",
+        f"    default-server {TIGHT} {OBSERVED}",
         *_servers(pool.servers),
     )
 

@@ -6,9 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 
+from ha_tasks.model.balancer import Member, ServerState
+from ha_tasks.model.led_by_others import is_ours
 from ha_tasks.model.plain import Json
-from ha_tasks.model.platform import Platform, Role
+from ha_tasks.model.platform import Platform, Role, ServiceKind
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 """Of an instance: also a server name in HAProxy."""
@@ -51,6 +54,11 @@ class Registration:
         """Until then it is taken to live."""
         return self.renewed_at + timedelta(seconds=self.ttl_s)
 
+    @property
+    def left(self) -> bool:
+        """True when it took its leave; it is remembered so that the balancers can let it go."""
+        return self.ttl_s == 0
+
     def lives(self, now: datetime) -> bool:
         """True before its lease ends."""
         return now < self.expires_at
@@ -80,7 +88,7 @@ def serving(registrations: Iterable[Registration], now: datetime) -> tuple[Regis
     """
     known = tuple(registrations)
     living = {r.service for r in known if r.lives(now)}
-    return tuple(r for r in known if r.lives(now) or r.service not in living)
+    return tuple(r for r in known if r.lives(now) or (r.service not in living and not r.left))
 
 
 def is_last(registration: Registration, registrations: Iterable[Registration], now: datetime) -> bool:
@@ -95,6 +103,41 @@ def forgotten(registrations: Iterable[Registration], now: datetime) -> tuple[Reg
     kept = {(r.service, r.name) for r in serving(known, now)}
     old = now - FORGOTTEN_AFTER
     return tuple(r for r in known if r.expires_at < old and (r.service, r.name) not in kept)
+
+
+def members(platform: Platform, registrations: Iterable[Registration], now: datetime) -> tuple[Member, ...]:
+    """Registered instances of HTTP services that we balance, as the balancers should have them.
+
+    Those with a name for an address are left out: HAProxy takes only an ip:port at run time.
+    """
+    known = tuple(r for r in registrations if r.service in platform.services)
+    serves = {(r.service, r.name) for r in serving(known, now)}
+    found = []
+    for registration in known:
+        service = platform.services[registration.service]
+        if service.routing is None or service.kind is not ServiceKind.HTTP or not is_ours(service):
+            continue
+        if not _is_ip(registration.address) or any(i.name == registration.name for i in service.instances):
+            continue
+        state = ServerState.MAINT if registration.role is Role.SPARE else ServerState.READY
+        gone = (registration.service, registration.name) not in serves
+        found.append(
+            Member(
+                backend=service.routing.backend,
+                server=registration.name,
+                address=registration.address,
+                state=None if gone else state,
+            )
+        )
+    return tuple(found)
+
+
+def _is_ip(address: str) -> bool:
+    try:
+        ip_address(address.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def file_sd(platform: Platform, registrations: Iterable[Registration], now: datetime) -> list[Json]:

@@ -26,7 +26,8 @@ class Registrations(Protocol):
         ...
 
     def remove(self, service: str, name: str, lease: int | None, now: datetime) -> bool:
-        """It serves no more; False when there is none. ``lease`` None: whosever it is.
+        """It serves no more, and is known as one that left until it is forgotten; False when there is none.
+        ``lease`` None: whosever it is.
 
         Refused: it is the last one of its service. StaleFence: as above, and nothing is changed.
         """

@@ -58,16 +58,17 @@ class SqlRegistrations:
     def remove(self, service: str, name: str, lease: int | None, now: datetime) -> bool:
         """See the port."""
         with self._database.writing() as connection:
-            next_value(connection, LEASE)
+            lease_of_nobody = next_value(connection, LEASE)
             known = _all(connection)
             found = next((r for r in known if (r.service, r.name) == (service, name)), None)
-            if found is None:
+            if found is None or found.left:
                 return False
             if lease is not None:
                 _must_be(found, lease)
             if is_last(found, known, now):
                 raise Refused(f"{name} is the last registered instance of {service}; register another first")
-            connection.execute(delete(table).where(_is(service, name)))
+            left = {"lease": lease_of_nobody, "ttl_s": 0.0, "renewed_at": now}
+            connection.execute(update(table).where(_is(service, name)).values(**left))
             return True
 
     def all(self) -> tuple[Registration, ...]:
@@ -78,9 +79,8 @@ class SqlRegistrations:
 
 def _must_be(found: Registration, lease: int) -> None:
     if found.lease != lease:
-        raise StaleFence(
-            f"{found.name} of {found.service} was registered anew: lease {found.lease}, not {lease}"
-        )
+        happened = "has left" if found.left else f"was registered anew, lease {found.lease}"
+        raise StaleFence(f"lease {lease} is over: {found.name} of {found.service} {happened}")
 
 
 def _is(service: str, name: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expression

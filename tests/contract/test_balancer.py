@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from ha_tasks.adapters.haproxy import HaproxyControl
 from ha_tasks.errors import BalancerError, BalancerUnreachable
 from ha_tasks.failover.load_balancer import LoadBalancer
 from ha_tasks.failover.traffic_router import TrafficRouter
-from ha_tasks.model.balancer import ServerState, ServerStatus
+from ha_tasks.model.balancer import Member, ServerState, ServerStatus
 from ha_tasks.model.platform import Instance, Role, Routing, Service, ServiceKind
 from ha_tasks.ports.balancer import BalancerControl
 from tests.fakes.balancer import FakeBalancer
@@ -215,6 +215,33 @@ def test_moving_the_writes_ends_old_sessions_and_new_ones_reach_the_new_node(edg
     assert took_s < 1.0
 
 
+def test_a_registered_server_is_there_again_after_a_restart_of_haproxy(tmp_path: Path) -> None:
+    server = HaproxyServer(tmp_path, web={"web1": free_port()}, nodes={"pg1": free_port()})
+    member = Member(backend="web", server="late", address="127.0.0.1:25103", state=READY)
+    server.start()
+    try:
+        control = HaproxyControl(server.socket)
+        members = [member]
+        balancer = LoadBalancer(
+            {"edge": control}, FakeWantedServers(), FakeClock(), members=lambda: tuple(members)
+        )
+        balancer.reconcile()
+        assert status(control, "web", "late").admin is READY
+        server.stop()
+        server.start()
+        assert {s.server for s in control.servers()} == {"web1", "pg1"}
+
+        balancer.reconcile()
+        assert status(control, "web", "late").admin is READY
+
+        members[:] = [replace(member, state=None)]
+        balancer.reconcile()
+        balancer.reconcile()
+        assert {s.server for s in control.servers()} == {"web1", "pg1"}
+    finally:
+        server.stop()
+
+
 def test_what_is_wanted_survives_a_restart_of_haproxy(tmp_path: Path) -> None:
     server = HaproxyServer(
         tmp_path, web={"web1": free_port()}, nodes={"pg1": free_port(), "pg2": free_port()}
@@ -235,3 +262,41 @@ def test_what_is_wanted_survives_a_restart_of_haproxy(tmp_path: Path) -> None:
         assert status(control, "pg_write", "pg2").admin is READY
     finally:
         server.stop()
+
+
+def test_a_server_is_added_in_maintenance_moved_and_deleted_again(control: BalancerControl) -> None:
+    for _ in range(2):
+        control.add_server("web", "late", "127.0.0.1:25103")
+    assert status(control, "web", "late").admin is MAINT
+
+    for _ in range(2):
+        control.move_server("web", "late", "127.0.0.2:25104")
+    assert (status(control, "web", "late").address, status(control, "web", "late").weight) == (
+        "127.0.0.2:25104",
+        100,
+    )
+
+    control.set_state("web", "late", READY)
+    with pytest.raises(BalancerError):
+        control.delete_server("web", "late")
+    control.set_state("web", "late", MAINT)
+    for _ in range(2):
+        control.delete_server("web", "late")
+    assert {(s.backend, s.server) for s in control.servers()} == SERVERS
+
+
+@pytest.mark.parametrize(
+    ("backend", "address"), [("nowhere", "127.0.0.1:1"), ("web", "a.example:80"), ("web", "127.0.0.1:1 x")]
+)
+def test_a_server_that_cannot_be_added_is_refused(
+    control: BalancerControl, backend: str, address: str
+) -> None:
+    with pytest.raises(BalancerError):
+        control.add_server(backend, "late", address)
+    assert {(s.backend, s.server) for s in control.servers()} == SERVERS
+
+
+def test_a_server_of_the_configuration_is_never_deleted(control: BalancerControl) -> None:
+    with pytest.raises(BalancerError):
+        control.delete_server("pg_write", "pg2")
+    assert status(control, "pg_write", "pg2").admin is MAINT

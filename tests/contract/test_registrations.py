@@ -71,7 +71,8 @@ def test_the_last_instance_that_lives_is_never_removed(store: AnyStore):
     with pytest.raises(Refused):
         store.registrations.remove("web", "a", None, at(2))
     assert store.registrations.remove("web", "b", None, at(2)) is True
-    assert [r.name for r in store.registrations.all()] == ["c", "a"]
+    assert store.registrations.remove("web", "b", None, at(3)) is False
+    assert [(r.name, r.left) for r in store.registrations.all()] == [("c", False), ("a", False), ("b", True)]
 
 
 def test_of_two_that_leave_at_once_one_stays(store: AnyStore):
@@ -88,7 +89,7 @@ def test_of_two_that_leave_at_once_one_stays(store: AnyStore):
         left = list(pool.map(leave, ("a", "b")))
 
     assert sorted(left) == [False, True]
-    assert len(store.registrations.all()) == 1
+    assert sum(not r.left for r in store.registrations.all()) == 1
 
 
 def test_what_expired_long_ago_is_forgotten_at_the_next_registration_unless_nobody_lives(store: AnyStore):

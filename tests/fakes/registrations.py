@@ -49,13 +49,14 @@ class FakeRegistrations:
     @one_at_a_time
     def remove(self, service: str, name: str, lease: int | None, now: datetime) -> bool:
         found = self.known.get((service, name))
-        if found is None:
+        if found is None or found.left:
             return False
         if lease not in (None, found.lease):
             raise StaleFence(f"{name} was registered anew")
         if is_last(found, self.all(), now):
             raise Refused(f"{name} is the last")
-        del self.known[service, name]
+        self.lease += 1
+        self.known[service, name] = replace(found, lease=self.lease, ttl_s=0.0, renewed_at=now)
         return True
 
     @one_at_a_time

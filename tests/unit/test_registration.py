@@ -11,10 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ha_tasks.cli.root import run
-from ha_tasks.model.platform import Role
+from ha_tasks.failover.load_balancer import LoadBalancer
+from ha_tasks.failover.service_discovery import ServiceRegistry
+from ha_tasks.model.balancer import ServerState
+from ha_tasks.model.platform import Instance, Platform, Role, Routing, Service, ServiceKind
 from ha_tasks.model.registration import NewRegistration, Registration, faults, forgotten, is_last, serving
+from tests.fakes.balancer import FakeBalancer
+from tests.fakes.clock import FakeClock
+from tests.fakes.registrations import FakeRegistrations
+from tests.fakes.repositories import FakeWantedServers
 from tests.plans import NOW, at
 from tests.unit.inventory_files import write_inventory
+
+WEB = Service(
+    name="web",
+    kind=ServiceKind.HTTP,
+    instances=(Instance(name="web1", service="web", host="h", address="10.0.0.1:80", role=Role.ACTIVE),),
+    routing=Routing(backend="be", entry="http://10.0.0.8/"),
+)
+PLATFORM = Platform(name="p", services={"web": WEB}, hosts={}, balancers={})
+READY, DRAIN, MAINT = ServerState.READY, ServerState.DRAIN, ServerState.MAINT
 
 
 def registration(name: str, age_s: float = 0, ttl_s: float = 10, service: str = "web") -> Registration:
@@ -133,3 +149,84 @@ def test_what_cannot_be_asked_for_is_refused_in_words(
 
     assert run(["registry", *arguments]) == status
     assert said in capsys.readouterr().err
+
+
+class Edge:
+    """Two balancers that know ``web1`` alone, and a registry beside them."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.registry = ServiceRegistry(PLATFORM, FakeWantedServers(), FakeRegistrations())
+        self.controls = [FakeBalancer({("be", "web1"): READY}) for _ in range(2)]
+        self.balancer = LoadBalancer(
+            {str(number): control for number, control in enumerate(self.controls)},
+            FakeWantedServers(),
+            self.clock,
+            members=lambda: self.registry.members(self.clock.now()),
+        )
+
+    def register(self, name: str, address: str = "10.0.0.9:80", role: Role = Role.ACTIVE) -> Registration:
+        new = NewRegistration(service="web", name=name, address=address, ttl_s=10, role=role)
+        return self.registry.register(new, self.clock.now())
+
+    def settled(self) -> dict[str, str]:
+        """What both have once they are reconciled: a second time there is nothing to do."""
+        for _ in range(3):
+            self.balancer.reconcile()
+        assert self.balancer.reconcile() == ()
+        first, second = (control.states("be") for control in self.controls)
+        assert first == second
+        return first
+
+
+def test_who_registers_gets_traffic_from_every_balancer_and_a_spare_waits():
+    edge = Edge()
+    edge.register("a")
+    edge.register("b", role=Role.SPARE)
+
+    assert edge.settled() == {"web1": "ready", "a": "ready", "b": "maint"}
+
+
+def test_a_reload_of_the_balancer_forgets_them_and_they_are_added_again():
+    edge = Edge()
+    edge.register("a")
+    edge.settled()
+    edge.controls[0].reload()
+
+    assert edge.settled() == {"web1": "ready", "a": "ready"}
+
+
+def test_an_instance_that_comes_back_elsewhere_is_moved():
+    edge = Edge()
+    edge.register("a")
+    edge.settled()
+    edge.register("a", address="10.0.0.10:81")
+    edge.settled()
+
+    found = {s.server: s.address for s in edge.controls[0].servers()}
+    assert found["a"] == "10.0.0.10:81"
+
+
+def test_who_left_or_expired_is_drained_and_taken_away_but_not_the_last():
+    edge = Edge()
+    for name in ("a", "b"):
+        edge.register(name)
+    edge.settled()
+    for control in edge.controls:
+        control.set_sessions("be", "a", 1)
+    edge.registry.remove("web", "a", edge.clock.now())
+    assert edge.settled() == {"web1": "ready", "a": "drain", "b": "ready"}
+
+    for control in edge.controls:
+        control.set_sessions("be", "a", 0)
+    assert edge.settled() == {"web1": "ready", "b": "ready"}
+
+    edge.clock.pause(60)
+    assert edge.settled() == {"web1": "ready", "b": "ready"}
+
+
+def test_an_instance_under_a_name_that_no_balancer_can_look_up_is_left_to_others():
+    edge = Edge()
+    edge.register("a", address="somewhere.example:80")
+
+    assert edge.settled() == {"web1": "ready"}
