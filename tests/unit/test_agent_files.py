@@ -176,6 +176,25 @@ def test_a_symbolic_link_in_the_place_of_a_file_is_refused(home):
         agent(home).status("conf")
 
 
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(home):
+    (home / "web.conf").unlink()
+    os.mkfifo(home / "web.conf")
+
+    with pytest.raises(ActionFailed, match="is no file"):
+        agent(home).status("conf")
+
+
+def test_a_directory_in_the_place_of_a_file_is_told(home):
+    (home / "web.conf").unlink()
+    (home / "web.conf").mkdir()
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    with pytest.raises(ActionFailed, match="is no file"):
+        agent(home).status("conf")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_a_reload_that_takes_too_long_may_be_tried_again(home):
     it = agent(home, reload=("sleep", "5"))
     it.keep("conf", staged=False)

@@ -49,13 +49,18 @@ class ConfigurationFile:
     def content(self, place: Path) -> bytes | None:
         """A symbolic link is refused: it would be exchanged itself, or lead out of what is allowed."""
         try:
-            with os.fdopen(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-                content = file.read(LARGEST + 1)
+            # Not blocking: a pipe would never be opened.
+            descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
         except OSError as error:
             why = "is a symbolic link: write its real path" if place.is_symlink() else error.strerror
             raise ActionFailed(f"{self._config.name}: {place} {why}") from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ActionFailed(f"{self._config.name}: {place} is no file")
+        with os.fdopen(descriptor, "rb") as file:
+            content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
             raise ActionFailed(f"{self._config.name}: {place} is larger than {LARGEST} bytes")
         return content
