@@ -110,15 +110,14 @@ class Detection:
         now = self._clock.now()
         outcomes = self._observations.since(max(filter(None, (now - _look_back(services), horizon))))
         verdicts: list[Verdict] = []
+        usual_s = self._usual.known(now)
         for service in services:
             cluster = self._cluster(service)
             primary = None if cluster is None else cluster.primary
             begin = now - _look_back([service])
             mine = [o for o in outcomes if o.target.service == service.name and o.sent_at >= begin]
             lost = leaving(cluster, service, mine, now)
-            judged = self._detector.analyze_system_state(
-                service, mine, now, primary=primary, usual_s=self._usual.known(now)
-            )
+            judged = self._detector.analyze_system_state(service, mine, now, primary=primary, usual_s=usual_s)
             self._usual.learn(judged, now)
             apart, hungry = outside(cluster, service), unfed(cluster, service, mine, now)
             left = [left_out(v, now) if v.target.instance in apart else v for v in judged]
