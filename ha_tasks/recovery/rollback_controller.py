@@ -73,12 +73,14 @@ class RollbackController:
         """True when a file on the host of that instance is not as the last good version says.
 
         An agent that is silent, or knows no such file, is no reason to take anything back, and none to
-        begin nothing else. Asks for half a second.
+        begin nothing else. Nor is a version of other files than the service has now. Asks for half a second.
         """
         hosts = {each.host for each in service.instances if each.name == instance}
         files = [file.key for file in service.files if file.host in hosts]
         good = last_good(self._versions.of(service.name)) if files else None
-        return good is not None and bool(changed(good, self.present(service, timeout_s=GLANCE_S), files))
+        if good is None or good.files.keys() != {file.key for file in service.files}:
+            return False
+        return bool(changed(good, self.present(service, timeout_s=GLANCE_S), files))
 
     def target(self, service: Service, word: str) -> Version:
         """The version that is meant by ``v7``, ``7`` or ``good``. UsageError when there is none."""

@@ -293,6 +293,16 @@ def test_a_change_on_another_host_is_not_taken_for_the_reason():
     assert [run.plan.playbook for run in world.store.journal.recent()] == ["http-instance"]
 
 
+def test_a_good_version_of_other_files_is_no_reason_to_take_anything_back():
+    world = Site()
+    world.good(FIRST)
+    world.push(BROKEN)
+    more = replace(world.service, files=(*world.service.files, VersionedFile(name="app", host="app1")))
+
+    assert world.rollback.is_changed(world.service, "web1")
+    assert not world.rollback.is_changed(more, "web1")
+
+
 def test_a_silent_agent_is_no_reason_to_take_anything_back():
     world = Site()
     world.good(FIRST)
