@@ -57,7 +57,8 @@ def role_of(name: str, led: Json) -> str:
 def lines(name: str, led: Json) -> Iterator[Line]:
     """Who leads; by the manager's word what is unusual."""
     manager = led["manager"]
-    head = f"{name}: led by {LEADERS[ManagedBy(led['by'])]}, only watched here"
+    done = "the balancer follows it" if led["by"] == ManagedBy.SENTINEL else "only watched here"
+    head = f"{name}: led by {LEADERS[ManagedBy(led['by'])]}, {done}"
     if manager is None:
         writable = f"{led['writable']} takes writes" if led["writable"] else "nobody is seen to take writes"
         yield [f"{head}; {writable}"]

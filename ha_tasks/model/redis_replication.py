@@ -122,6 +122,9 @@ def _risk(said: Mapping[str, RedisReading], primary: RedisReading | None) -> Ris
     if primary is None:
         return Risk(certainty="unknown", bytes=None, seconds=None, why="no single primary answers")
     fed = [r for r in said.values() if follows(r, primary)]
+    if not fed:
+        why = f"no replica follows {primary.node}"
+        return Risk(certainty="unknown", bytes=None, seconds=None, why=why)
     choice = choose_replica(fed)
     if choice.node == NONE:
         return Risk(certainty="unknown", bytes=None, seconds=None, why=choice.why)

@@ -168,6 +168,6 @@ def test_status_shows_whom_sentinel_names():
     assert led["writable"] == "c1"
     assert shown.role_of("c1", led) == "primary"
     said = [text_of(line) for line in shown.lines("cache", led)]
-    assert said[0].startswith("cache: led by Sentinel, only watched here; leader c1 running")
+    assert said[0].startswith("cache: led by Sentinel, the balancer follows it; leader c1 running")
     silent = [text_of(line) for line in shown.lines("cache", shown.described(SENTINEL, [], at(1)))]
     assert silent[-1] == "cache: Sentinel does not answer"

@@ -205,4 +205,4 @@ def test_who_is_silent_and_who_lost_its_link_are_seen():
 
     assert "c2    replica  follows nobody" in shown
     assert "c3    silent" in shown
-    assert "RPO at risk: not known (no replica answers)" in shown
+    assert "RPO at risk: not known (no replica follows c1)" in shown
