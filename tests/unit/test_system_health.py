@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ha_tasks.bootstrap import health_system
@@ -16,6 +16,7 @@ from ha_tasks.cli.lines import text_of
 from ha_tasks.cli.root import run
 from ha_tasks.errors import AgentRefused, AgentUnreachable
 from ha_tasks.failover.checkup import Checkup, Instruments
+from ha_tasks.inventory import load
 from ha_tasks.model.platform import External, ExternalKind, Host, Limits, Platform, Service, ServiceKind
 from ha_tasks.model.system_health import (
     CAUTION,
@@ -33,6 +34,10 @@ from ha_tasks.model.system_health import (
     system_status,
     use_score,
 )
+from ha_tasks.store import Store
+from ha_tasks.tasks.app import make_app
+from ha_tasks.tasks.register import register
+from ha_tasks.tasks.runtime import Runtime
 from ha_tasks.workflows.facades import ComprehensiveHealthMonitor
 from ha_tasks.workflows.system_health import MonitorSystemHealth
 from tests.fakes.checks import IDLE, FakeDeepCheck, FakeExternalCheck, FakeHostResources, FakeOwnChecks
@@ -52,6 +57,7 @@ def examined(score: float | None, subject: str = "x") -> Examined:
     return Examined(subject=subject, check="c", score=score)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.lists(SCORES, max_size=4), min_size=5, max_size=5))
 def test_no_score_hides_behind_others_and_what_is_unknown_is_not_well(
     scores: list[list[float | None]],
@@ -348,6 +354,23 @@ def test_the_command_asks_everything_and_its_exit_status_tells(
     assert {each["subject"] for each in told["diagnostics"]} >= {"web", "db", "cache/cache1", "db1"}
     assert all(each["problem"] and each["remedy"] for each in told["diagnostics"])
     assert run(["--home", str(tmp_path), "status", "--health", "--watch"]) == 2
+
+
+def test_the_scheduled_task_answers_the_look_and_keeps_it(tmp_path: Path) -> None:
+    lonely(tmp_path)
+    inventory = load(tmp_path / "ha-tasks.toml", {})
+    store = Store(inventory.store_url())
+    store.migrate()
+    app = make_app("redis://127.7.7.7:1/0")
+    register(app, Runtime(app, inventory))
+
+    answer = app.tasks["ha.monitor_system_health"]()
+
+    kept = store.health.latest()
+    store.dispose()
+    assert kept is not None
+    assert kept[1] == json.loads(json.dumps(answer))
+    assert answer["is_healthy"] is False
 
 
 def test_what_was_seen_last_is_kept_and_shown_in_short_until_it_is_old() -> None:
