@@ -9,7 +9,7 @@ from typing import TypeVar
 from ha_tasks.errors import HaTasksError
 from ha_tasks.model import redis_replication
 from ha_tasks.model.cluster import Cluster
-from ha_tasks.model.led_by_others import is_ours
+from ha_tasks.model.led_by_others import is_ours, refusal
 from ha_tasks.model.platform import Instance, Service, ServiceKind
 from ha_tasks.model.redis_replication import RedisReading
 from ha_tasks.model.replication import NodeReading, NodeWord, ReplicationReport
@@ -76,9 +76,8 @@ class DataReplication:
 
         nodes = service.instances
         answers = _side_by_side(nodes, ask)
-        return redis_replication.report(
-            service.name, {node.name: said for node, said in zip(nodes, answers, strict=True)}
-        )
+        said = {node.name: each for node, each in zip(nodes, answers, strict=True)}
+        return redis_replication.report(service.name, said, led=refusal(service))
 
     def _recorded(self, service: Service) -> Cluster | None:
         """None also for one that others lead: what was recorded before they did is past."""

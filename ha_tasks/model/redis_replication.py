@@ -89,8 +89,11 @@ def follows(replica: RedisReading, primary: RedisReading) -> bool:
     )
 
 
-def report(service: str, answers: RedisAnswers) -> ReplicationReport:
-    """The picture, in the order of ``answers``."""
+def report(service: str, answers: RedisAnswers, led: str = "") -> ReplicationReport:
+    """The picture, in the order of ``answers``. ``led``: who promotes in our place, and how; '': nobody does.
+
+    Where somebody does, no remedy has a person promote beside him.
+    """
     said = {name: each for name, each in answers.items() if isinstance(each, RedisReading)}
     leading = [each for each in said.values() if each.primary]
     primary = leading[0] if len(leading) == 1 else None
@@ -101,7 +104,7 @@ def report(service: str, answers: RedisAnswers) -> ReplicationReport:
         and name != primary.node
         and not (isinstance(each, RedisReading) and follows(each, primary))
     )
-    findings = tuple(_findings(answers, said, leading))
+    findings = tuple(_findings(answers, said, leading, led))
     return ReplicationReport(
         service=service,
         primary=None if primary is None else primary.node,
@@ -153,7 +156,7 @@ def _view(name: str, said: RedisReading | str, primary: RedisReading | None) -> 
 
 
 def _findings(
-    answers: RedisAnswers, said: Mapping[str, RedisReading], leading: Collection[RedisReading]
+    answers: RedisAnswers, said: Mapping[str, RedisReading], leading: Collection[RedisReading], led: str
 ) -> Iterator[Finding]:
     for name, each in answers.items():
         if isinstance(each, str):
@@ -180,26 +183,30 @@ def _findings(
             Severity.CRITICAL,
             NONE,
             f"{names} both take writes, and what one gets the other never has",
-            "keep the one that clients write to; on the other: save its data if it has writes of its own, "
+            led
+            or "keep the one that clients write to; on the other: save its data if it has writes of its own, "
             "then REPLICAOF <host> <port> of the first, which replaces what it holds",
         )
     if said and not leading:
-        yield _nobody_writes(said)
+        yield _nobody_writes(said, led)
     if len(leading) == 1:
         yield from _of_replicas(said, next(iter(leading)))
 
 
-def _nobody_writes(said: Mapping[str, RedisReading]) -> Finding:
+def _nobody_writes(said: Mapping[str, RedisReading], led: str) -> Finding:
     choice = choose_replica(list(said.values()))
+    back = (
+        "bring the primary back, unless it keeps nothing on disk: then it comes back empty, and its "
+        "replicas are emptied after it"
+    )
     remedy = (
-        f"bring the primary back, which loses nothing; else, once it is ended for certain, on {choice.node} "
-        f"({choice.why}): REPLICAOF NO ONE, and lead the clients there; what the primary had beyond that is "
-        "lost, and unknown"
+        f"{back}; else, once it is ended for certain, on {choice.node} ({choice.why}): REPLICAOF NO ONE, and "
+        "lead the clients there; what the primary had beyond that is lost, and unknown"
         if choice.node
-        else f"bring the primary back; nobody can be promoted: {choice.why}"
+        else f"{back}; nobody can be promoted: {choice.why}"
     )
     problem = "nobody takes writes: every server that answers is a replica"
-    return _finding(FindingCode.NOBODY_WRITES, Severity.CRITICAL, NONE, problem, remedy)
+    return _finding(FindingCode.NOBODY_WRITES, Severity.CRITICAL, NONE, problem, led or remedy)
 
 
 def _of_replicas(said: Mapping[str, RedisReading], primary: RedisReading) -> Iterator[Finding]:

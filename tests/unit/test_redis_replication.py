@@ -130,6 +130,16 @@ def test_without_a_primary_the_furthest_replica_is_named_and_no_loss_is_denied()
     assert "is lost, and unknown" in nobody.remedy
 
 
+@pytest.mark.parametrize(
+    "change", [{"c1": "gone"}, {"c2": replace(SECOND, primary=True, replid=NEW)}], ids=["nobody", "two"]
+)
+def test_where_somebody_else_promotes_no_remedy_has_a_person_do_it_beside_him(change):
+    found = report("cache", {**HEALTHY, **change}, led="led by Sentinel: wait").findings
+
+    assert "led by Sentinel: wait" in {finding.remedy for finding in found}
+    assert not any("REPLICAOF" in finding.remedy for finding in found)
+
+
 def cache() -> Service:
     nodes = tuple(
         Instance(name=n, service="cache", host="h", address=f"127.0.0.1:{6000 + i}", role=Role.ACTIVE)
