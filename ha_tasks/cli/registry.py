@@ -107,7 +107,7 @@ def renew(session: Session, *, service: str, name: str, lease: int) -> None:
 @with_home
 @pass_session
 def remove(session: Session, service: str, name: str, lease: int | None) -> None:
-    """Say that NAME leaves. The last one of a service that lives is never removed: exit status 3."""
+    """Say that NAME leaves. Exit status 3: nobody else would be left to serve."""
     system = session.system()
     if not system.registry.remove(service, name, system.clock.now(), lease):
         raise UsageError(f"{name} of {service} is not registered; see: ha-tasks registry list")

@@ -73,22 +73,32 @@ class ServiceRegistry:
             raise UsageError(f"{name} of {service_name} is not registered; register it again") from None
 
     def remove(self, service_name: str, name: str, now: datetime, lease: int | None = None) -> bool:
-        """It serves no more; False: it was not there. Refused: it is the last one. StaleFence as above."""
-        return self._registrations.remove(self._service(service_name).name, name, lease, now)
+        """It serves no more; False: it was not there. StaleFence as above.
+
+        Refused: it is the last one that lives, and nobody of the inventory is in rotation.
+        """
+        service = self._service(service_name)
+        staffed = service.name in self._staffed()
+        return self._registrations.remove(service.name, name, lease, now, staffed=staffed)
 
     def registered(self, now: datetime) -> tuple[tuple[Registration, bool], ...]:
         """Every registration, and whether it counts as serving; see ``serving``."""
         known = self._registrations.all()
-        living = {(r.service, r.name) for r in serving(known, now)}
+        living = {(r.service, r.name) for r in serving(known, now, self._staffed())}
         return tuple((r, (r.service, r.name) in living) for r in known)
 
     def members(self, now: datetime) -> tuple[Member, ...]:
         """Registered instances as the balancers should have them."""
-        return members(self._platform, self._registrations.all(), now)
+        return members(self._platform, self._registrations.all(), now, self._staffed())
 
     def file_sd(self, now: datetime) -> list[Json]:
         """Every instance for Prometheus' ``file_sd_configs``."""
-        return file_sd(self._platform, self._registrations.all(), now)
+        return file_sd(self._platform, self._registrations.all(), now, self._staffed())
+
+    def _staffed(self) -> frozenset[str]:
+        """Services of which an instance of the inventory is in rotation."""
+        wanted = self._wanted.all()
+        return frozenset(s.name for s in self._platform.services.values() if _in_rotation(s, wanted))
 
     def _service(self, name: str) -> Service:
         try:
@@ -102,10 +112,9 @@ def rotation(service: Service, wanted: Iterable[WantedServer]) -> tuple[str, ...
 
     Of a PostgreSQL service: who takes the writes. All but the spares when that would leave nobody.
     """
-    backend = service.routing.backend if service.routing else ""
-    states = {server: row.state for (place, server), row in latest(wanted).items() if place == backend}
-    serving = tuple(i.name for i in service.instances if _serves(i, states.get(i.name)))
-    return serving or tuple(i.name for i in service.instances if i.role is not Role.SPARE)
+    return _in_rotation(service, wanted) or tuple(
+        i.name for i in service.instances if i.role is not Role.SPARE
+    )
 
 
 def others_to_serve(service: Service, leaving: Instance, wanted: Iterable[WantedServer]) -> bool:
@@ -113,6 +122,12 @@ def others_to_serve(service: Service, leaving: Instance, wanted: Iterable[Wanted
     serving = set(rotation(service, wanted))
     others = (i for i in service.instances if i.name != leaving.name)
     return any(i.name in serving or i.role is Role.SPARE for i in others)
+
+
+def _in_rotation(service: Service, wanted: Iterable[WantedServer]) -> tuple[str, ...]:
+    backend = service.routing.backend if service.routing else ""
+    states = {server: row.state for (place, server), row in latest(wanted).items() if place == backend}
+    return tuple(i.name for i in service.instances if _serves(i, states.get(i.name)))
 
 
 def _serves(instance: Instance, wanted: ServerState | None) -> bool:

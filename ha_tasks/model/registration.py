@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_address
@@ -80,14 +80,17 @@ def faults(new: NewRegistration) -> tuple[str, ...]:
     return tuple(found)
 
 
-def serving(registrations: Iterable[Registration], now: datetime) -> tuple[Registration, ...]:
+def serving(
+    registrations: Iterable[Registration], now: datetime, staffed: Collection[str] = ()
+) -> tuple[Registration, ...]:
     """Those of each service whose lease runs, in the order given.
 
-    Where nobody's does, the last known ones stay: that all are gone at once says more of the registry than of
-    them, and a list without anybody once meant "everything" (Site Reliability Engineering, chapter 7).
+    Where nobody's does, and the service is not ``staffed`` by others, the last known ones stay: that all are
+    gone at once says more of the registry than of them, and a list without anybody once meant "everything"
+    (Site Reliability Engineering, chapter 7).
     """
     known = tuple(registrations)
-    living = {r.service for r in known if r.lives(now)}
+    living = {*staffed, *(r.service for r in known if r.lives(now))}
     return tuple(r for r in known if r.lives(now) or (r.service not in living and not r.left))
 
 
@@ -105,13 +108,18 @@ def forgotten(registrations: Iterable[Registration], now: datetime) -> tuple[Reg
     return tuple(r for r in known if r.expires_at < old and (r.service, r.name) not in kept)
 
 
-def members(platform: Platform, registrations: Iterable[Registration], now: datetime) -> tuple[Member, ...]:
+def members(
+    platform: Platform,
+    registrations: Iterable[Registration],
+    now: datetime,
+    staffed: Collection[str] = (),
+) -> tuple[Member, ...]:
     """Registered instances of HTTP services that we balance, as the balancers should have them.
 
     Those with a name for an address are left out: HAProxy takes only an ip:port at run time.
     """
     known = tuple(r for r in registrations if r.service in platform.services)
-    serves = {(r.service, r.name) for r in serving(known, now)}
+    serves = {(r.service, r.name) for r in serving(known, now, staffed)}
     found = []
     for registration in known:
         service = platform.services[registration.service]
@@ -140,7 +148,9 @@ def _is_ip(address: str) -> bool:
     return True
 
 
-def file_sd(platform: Platform, registrations: Iterable[Registration], now: datetime) -> list[Json]:
+def file_sd(
+    platform: Platform, registrations: Iterable[Registration], now: datetime, staffed: Collection[str] = ()
+) -> list[Json]:
     """Every instance, of the inventory and registered, a group each, as Prometheus' ``file_sd`` reads it."""
     groups = [
         _group(service.name, i.name, i.address, i.role, {})
@@ -148,7 +158,7 @@ def file_sd(platform: Platform, registrations: Iterable[Registration], now: date
         for i in service.instances
     ]
     return groups + [
-        _group(r.service, r.name, r.address, r.role, r.metadata) for r in serving(registrations, now)
+        _group(r.service, r.name, r.address, r.role, r.metadata) for r in serving(registrations, now, staffed)
     ]
 
 

@@ -25,11 +25,14 @@ class Registrations(Protocol):
         """
         ...
 
-    def remove(self, service: str, name: str, lease: int | None, now: datetime) -> bool:
+    def remove(
+        self, service: str, name: str, lease: int | None, now: datetime, *, staffed: bool = False
+    ) -> bool:
         """It serves no more, and is known as one that left until it is forgotten; False when there is none.
         ``lease`` None: whosever it is.
 
-        Refused: it is the last one of its service. StaleFence: as above, and nothing is changed.
+        Refused: it is the last one of its service, unless that is ``staffed`` by others. StaleFence: as
+        above. Nothing is changed then.
         """
         ...
 

@@ -55,7 +55,9 @@ class SqlRegistrations:
             _must_be(found, lease)
             return found
 
-    def remove(self, service: str, name: str, lease: int | None, now: datetime) -> bool:
+    def remove(
+        self, service: str, name: str, lease: int | None, now: datetime, *, staffed: bool = False
+    ) -> bool:
         """See the port."""
         with self._database.writing() as connection:
             lease_of_nobody = next_value(connection, LEASE)
@@ -65,7 +67,7 @@ class SqlRegistrations:
                 return False
             if lease is not None:
                 _must_be(found, lease)
-            if is_last(found, known, now):
+            if not staffed and is_last(found, known, now):
                 raise Refused(f"{name} is the last registered instance of {service}; register another first")
             left = {"lease": lease_of_nobody, "ttl_s": 0.0, "renewed_at": now}
             connection.execute(update(table).where(_is(service, name)).values(**left))

@@ -47,13 +47,15 @@ class FakeRegistrations:
         return self.known[service, name]
 
     @one_at_a_time
-    def remove(self, service: str, name: str, lease: int | None, now: datetime) -> bool:
+    def remove(
+        self, service: str, name: str, lease: int | None, now: datetime, *, staffed: bool = False
+    ) -> bool:
         found = self.known.get((service, name))
         if found is None or found.left:
             return False
         if lease not in (None, found.lease):
             raise StaleFence(f"{name} was registered anew")
-        if is_last(found, self.all(), now):
+        if not staffed and is_last(found, self.all(), now):
             raise Refused(f"{name} is the last")
         self.lease += 1
         self.known[service, name] = replace(found, lease=self.lease, ttl_s=0.0, renewed_at=now)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ha_tasks.cli.root import run
+from ha_tasks.errors import Refused
 from ha_tasks.failover.load_balancer import LoadBalancer
 from ha_tasks.failover.service_discovery import ServiceRegistry
 from ha_tasks.model.balancer import ServerState
@@ -139,7 +140,6 @@ def test_an_instance_registers_renews_and_is_told_to_prometheus(
         (["renew", "web", "ghost", "1"], 2, "register it again"),
         (["renew", "web", "web9", "99"], 3, "was registered anew"),
         (["remove", "web", "ghost"], 2, "is not registered"),
-        (["remove", "web", "web9"], 3, "is the last registered instance of web"),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused_in_words(
@@ -156,11 +156,12 @@ class Edge:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.registry = ServiceRegistry(PLATFORM, FakeWantedServers(), FakeRegistrations())
+        self.wanted = FakeWantedServers()
+        self.registry = ServiceRegistry(PLATFORM, self.wanted, FakeRegistrations())
         self.controls = [FakeBalancer({("be", "web1"): READY}) for _ in range(2)]
         self.balancer = LoadBalancer(
             {str(number): control for number, control in enumerate(self.controls)},
-            FakeWantedServers(),
+            self.wanted,
             self.clock,
             members=lambda: self.registry.members(self.clock.now()),
         )
@@ -207,7 +208,7 @@ def test_an_instance_that_comes_back_elsewhere_is_moved():
     assert found["a"] == "10.0.0.10:81"
 
 
-def test_who_left_or_expired_is_drained_and_taken_away_but_not_the_last():
+def test_who_left_or_expired_is_drained_and_taken_away():
     edge = Edge()
     for name in ("a", "b"):
         edge.register(name)
@@ -222,7 +223,22 @@ def test_who_left_or_expired_is_drained_and_taken_away_but_not_the_last():
     assert edge.settled() == {"web1": "ready", "b": "ready"}
 
     edge.clock.pause(60)
-    assert edge.settled() == {"web1": "ready", "b": "ready"}
+    assert edge.settled() == {"web1": "ready"}
+
+
+def test_the_last_one_stays_while_nobody_of_the_inventory_is_in_rotation():
+    edge = Edge()
+    edge.register("a")
+    edge.balancer.want({("be", "web1"): MAINT}, "it is unhealthy")
+    edge.settled()
+
+    with pytest.raises(Refused):
+        edge.registry.remove("web", "a", edge.clock.now())
+    edge.clock.pause(60)
+    assert edge.settled() == {"web1": "maint", "a": "ready"}
+
+    edge.balancer.want({("be", "web1"): READY}, "it is well again")
+    assert edge.settled() == {"web1": "ready"}
 
 
 def test_an_instance_under_a_name_that_no_balancer_can_look_up_is_left_to_others():
