@@ -15,6 +15,8 @@ SECTIONS = (
     *("global", "defaults", *PROXIES, "peers", "resolvers", "userlist", "mailers", "program", "ring"),
     *("http-errors", "log-forward", "log-profile", "cache", "fcgi-app", "crt-store", "traces", "acme"),
 )
+_SERVER_LINES = {"server": 2, "server-template": 3}
+"""Keyword -> the place of the address among its words."""
 _UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6, "d": 8.64e7, "": 1.0}
 _TIME = re.compile(r"(\d+)(us|ms|s|m|h|d|)")
 
@@ -76,12 +78,16 @@ class Section:
 
     @property
     def servers(self) -> tuple[Line, ...]:
-        """The lines ``server NAME ADDRESS ...``."""
-        return tuple(line for line in self.lines if line.begins("server") and len(line.words) > 2)
+        """The lines ``server NAME ADDRESS ...`` and ``server-template PREFIX NUMBER ADDRESS ...``."""
+        return tuple(line for line in self.lines if len(line.words) > _SERVER_LINES.get(line.words[0], 99))
 
     def server_words(self, server: Line) -> tuple[str, ...]:
         """Its parameters behind those of every ``default-server``: the last of a kind counts."""
-        return (*(word for line in self.all("default-server") for word in line.words[1:]), *server.words[3:])
+        own = _SERVER_LINES[server.words[0]] + 1
+        return (
+            *(word for line in self.all("default-server") for word in line.words[1:]),
+            *server.words[own:],
+        )
 
 
 def parse(text: str) -> tuple[Section, ...]:

@@ -136,6 +136,12 @@ def test_the_defaults_that_are_named_count_and_not_the_nearest_ones():
     )
 
 
+def test_servers_of_a_template_are_judged_like_others():
+    template = "server-template web 1-9 web.example:80 weight 1"
+
+    assert rules(GOOD.replace("server web1 10.0.0.1:80", template, 1)) == {"weight": template}
+
+
 def test_what_the_inventory_has_and_the_file_has_not_is_an_error():
     found = lint(GOOD, frozenset({"pg_write"}), {"web": ("web1", "web3"), "shop": ("a",)})
 
