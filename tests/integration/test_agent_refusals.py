@@ -22,12 +22,14 @@ from ha_tasks.adapters.host_agent import HostAgents
 from ha_tasks.embedded.binaries import resolve
 from ha_tasks.errors import AgentUnreachable
 from tests.integration.agent_nodes import KEY, AgentProcess, end_units, free_ports
-from workers.agent.verbs import NODE_VERBS, UNIT_VERB, VERBS
+from workers.agent.verbs import KEEP_FILE, NODE_VERBS, PUT_FILE, UNIT_VERB, VERBS
 
 HIGH = {"epoch": 7, "fence": 70}
 ARGUMENTS = {"upstream": "pg2", "sync_setting": "", "job": "j", "key": "k", "slot": "ha_pg9"}
 WRITES = sorted(VERBS)
 every_verb = pytest.mark.parametrize("verb", WRITES)
+every_fenced_verb = pytest.mark.parametrize("verb", sorted(VERBS - {KEEP_FILE}))
+"""To keep what a file holds changes nothing that is served, and needs no fence."""
 
 
 @dataclass
@@ -62,12 +64,17 @@ class Asked:
 
 
 def path_of(verb: str, *, node: str = "pg1", host: str = "db1") -> str:
-    return f"/v1/hosts/{host}/units/web1/restart" if verb == UNIT_VERB else f"/v1/nodes/{node}/{verb}"
+    of_the_host = {UNIT_VERB: "units/web1/restart", KEEP_FILE: "files/conf/keep", PUT_FILE: "files/conf/put"}
+    return f"/v1/hosts/{host}/{of_the_host[verb]}" if verb in of_the_host else f"/v1/nodes/{node}/{verb}"
 
 
 def body_of(verb: str, *, epoch: int = 8, fence: int = 80) -> dict[str, object]:
     if verb == UNIT_VERB:
         return {"key": "k", "fence": fence, "timeout_s": 2.0}
+    if verb == KEEP_FILE:
+        return {"staged": False}
+    if verb == PUT_FILE:
+        return {"digest": "0" * 64, "key": "k", "fence": fence, "timeout_s": 2.0}
     arguments = {name: ARGUMENTS[name] for name in NODE_VERBS[verb]}
     return {"epoch": epoch, "fence": fence, "timeout_s": 2.0, **arguments}
 
@@ -83,13 +90,16 @@ def started(home: Path, allow: str = "") -> Asked:
     (home / "state" / "ledger.json").write_text(json.dumps(HIGH))
     (home / "state" / "units").mkdir()
     (home / "state" / "units" / "web1.fence").write_text(json.dumps({"fence": 70}))
+    (home / "state" / "files").mkdir()
+    (home / "state" / "files" / "conf.json").write_text(json.dumps({"fence": 70}))
+    (home / "served.conf").write_text("served")
     (home / "agent.toml").write_text(
         f'schema = 1\nhost = "db1"\nlisten = "127.0.0.1:{port}"\nkey = {{ file = "key" }}\n'
         f'state_dir = "state"\n{allow}\n'
         f'[postgres]\nnode = "pg1"\nbin_dir = "{resolve("postgres").directory}"\ndata_dir = "data"\n'
         'conf_dir = "conf"\naddress = "127.0.0.1:1"\nuser = "ha_agent"\npassword = { file = "password" }\n'
         'replication_user = "ha_repl"\npassfile = "passfile"\n[postgres.peers]\npg2 = "127.0.0.1:2"\n'
-        '[units.web1]\ncommand = ["sleep", "600"]\n'
+        '[units.web1]\ncommand = ["sleep", "600"]\n[files.conf]\npath = "served.conf"\nreload = ["true"]\n'
     )
     made = Asked(home=home, port=port, process=AgentProcess(home / "agent.toml", f"http://127.0.0.1:{port}"))
     made.process.start()
@@ -133,7 +143,7 @@ def test_a_standing_that_is_not_whole_is_refused(agent: Asked, body: dict[str, o
     assert agent.command("/v1/nodes/pg1/standing", body)[0] == 409
 
 
-@every_verb
+@every_fenced_verb
 def test_a_request_that_comes_again_is_refused(agent: Asked, verb: str) -> None:
     """The first is genuine, and stale: it is refused for that; the copy is not even looked at."""
     path, content = path_of(verb), json.dumps(body_of(verb, epoch=6, fence=60)).encode()
@@ -161,7 +171,7 @@ def test_a_body_signed_for_another_route_is_refused(agent: Asked, verb: str) -> 
     assert agent.ask("POST", path_of(verb), content, headers)[0] == 401
 
 
-@every_verb
+@every_fenced_verb
 def test_a_body_that_was_changed_is_refused(agent: Asked, verb: str) -> None:
     path, content = path_of(verb), json.dumps(body_of(verb)).encode()
     headers = signed_request(KEY, method="POST", path=path, body=content)
@@ -187,19 +197,19 @@ def test_a_command_for_another_host_is_refused(agent: Asked, verb: str) -> None:
     assert "this is the agent of" in str(answer["detail"])
 
 
-@every_verb
+@every_fenced_verb
 @pytest.mark.parametrize(("epoch", "fence"), [(6, 999), (7, 69), (0, 0)])
 def test_a_command_under_a_lower_epoch_or_fence_is_refused(
     agent: Asked, verb: str, epoch: int, fence: int
 ) -> None:
-    stale = body_of(verb, epoch=epoch, fence=min(fence, 69) if verb == UNIT_VERB else fence)
+    stale = body_of(verb, epoch=epoch, fence=min(fence, 69) if verb in (UNIT_VERB, PUT_FILE) else fence)
 
     status, answer = agent.command(path_of(verb), stale)
 
     assert (status, answer["reason"]) == (409, "stale_authority")
 
 
-@every_verb
+@every_fenced_verb
 @pytest.mark.parametrize(
     "wrong", [{"fence": None}, {"fence": "80"}, {"fence": -1}, {"fence": True}, {"x": 1}]
 )
