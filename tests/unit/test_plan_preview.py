@@ -274,7 +274,7 @@ class Web:
         self.platform = platform(self.service)
         self.store, clock = FakeStore(), FakeClock()
         self.agents = FakeHostAgents(primary="pg1", units=["web1", "web2", "web3"])
-        registry = ServiceRegistry(self.platform, self.store.wanted)
+        registry = ServiceRegistry(self.platform, self.store.wanted, self.store.registrations)
         balancer = LoadBalancer({"edge": FakeBalancer({})}, self.store.wanted, clock)
         tools = http.HttpTools(
             balancer=balancer, registry=registry, units=self.agents, prober=None, clock=clock
