@@ -24,6 +24,7 @@ from ha_tasks.recovery.probe_recording import Recording, read, written
 
 KNOBS = tuple(each.name for each in fields(Tuning))
 NOT_RIGHT = 1
+_FORMAT = "a line is one JSON object, as `ha-tasks detector record SERVICE FILE` writes them"
 
 
 @click.group("detector")
@@ -86,8 +87,11 @@ def replay(session: Session, file: Path, changes: tuple[str, ...], vantages: int
 
     Exit status 1: something was missed, or an alarm was false.
     """
-    with file.open(encoding="utf-8") as text:
-        recording = read(text)
+    try:
+        with file.open(encoding="utf-8") as text:
+            recording = read(text)
+    except (UsageError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {error}; {_FORMAT}") from None
     if not recording.probes:
         raise UsageError(f"{file} holds no probe; make one with: ha-tasks detector record SERVICE FILE")
     tuning, recording = _turned(recording, changes)

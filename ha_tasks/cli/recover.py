@@ -10,7 +10,8 @@ import click
 
 from ha_tasks.cli.accepting import acceptance_of, with_confirm_off
 from ha_tasks.cli.lines import BAD, GOOD, Line, show
-from ha_tasks.cli.numbers import BYTES, seconds
+from ha_tasks.cli.numbers import BYTES
+from ha_tasks.cli.ordering import with_waiting
 from ha_tasks.cli.plan import service_of, shown, subject
 from ha_tasks.cli.plan_view import SHORT, changed, changed_lines, short
 from ha_tasks.cli.runs import brief
@@ -55,15 +56,7 @@ STUCK = (
     help="Promote the furthest standby that answers although up to so many bytes are lost by it.",
 )
 @with_confirm_off
-@click.option("--local", is_flag=True, help="Take every step in this process: needs no broker and no worker.")
-@click.option(
-    "--within",
-    "within_s",
-    type=seconds,
-    default=300.0,
-    show_default=True,
-    help="Seconds to wait for the end.",
-)
+@with_waiting()
 @with_home
 @with_json
 @pass_session

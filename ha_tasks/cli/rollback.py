@@ -10,7 +10,7 @@ import click
 
 from ha_tasks.bootstrap.planned import planned_work_of
 from ha_tasks.cli.lines import BAD, GOOD, Line, show
-from ha_tasks.cli.numbers import seconds
+from ha_tasks.cli.ordering import with_consent, with_waiting
 from ha_tasks.cli.plan import service_of, shown
 from ha_tasks.cli.plan_view import lines as plan_lines
 from ha_tasks.cli.plan_view import short
@@ -35,17 +35,8 @@ if TYPE_CHECKING:
 @click.argument("service")
 @click.option("--to", "word", metavar="VERSION", help="This version, like 7 (else the last good one).")
 @click.option("--dry-run", is_flag=True, help="Only show the plan, and what would refuse it; change nothing.")
-@click.option("--yes", is_flag=True, help="Begin without asking; needed where nobody can answer.")
-@click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
-@click.option("--local", is_flag=True, help="Take every step in this process: needs no broker and no worker.")
-@click.option(
-    "--within",
-    "within_s",
-    type=seconds,
-    default=300.0,
-    show_default=True,
-    help="Seconds to wait for the end.",
-)
+@with_consent
+@with_waiting()
 @with_home
 @with_json
 @pass_session

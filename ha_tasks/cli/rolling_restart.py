@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ha_tasks.cli.lines import BAD, GOOD, HEAD, WARN, Line, columns, show
-from ha_tasks.cli.numbers import seconds
+from ha_tasks.cli.ordering import with_consent, with_waiting
 from ha_tasks.cli.recover import judged, on_terminal
 from ha_tasks.cli.runs import brief
 from ha_tasks.cli.session import Session, pass_session, person, with_home, with_json
@@ -32,17 +32,8 @@ if TYPE_CHECKING:
 @click.argument("service")
 @click.option("--all", "everyone", is_flag=True, help="Also the nodes that do not need it.")
 @click.option("--dry-run", is_flag=True, help="Only say who needs a restart and why; change nothing.")
-@click.option("--yes", is_flag=True, help="Begin without asking; needed where nobody can answer.")
-@click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
-@click.option("--local", is_flag=True, help="Take every step in this process: needs no broker and no worker.")
-@click.option(
-    "--within",
-    "within_s",
-    type=seconds,
-    default=600.0,
-    show_default=True,
-    help="Seconds to wait for the end of each run.",
-)
+@with_consent
+@with_waiting(600.0, until="the end of each run")
 @with_home
 @with_json
 @pass_session

@@ -12,7 +12,7 @@ import click
 from ha_tasks.bootstrap.planned import planned_work_of
 from ha_tasks.cli.led_by_others import switched_over
 from ha_tasks.cli.lines import BAD, GOOD, WARN, Line, show, span
-from ha_tasks.cli.numbers import seconds
+from ha_tasks.cli.ordering import with_consent, with_waiting
 from ha_tasks.cli.plan import service_of, shown
 from ha_tasks.cli.plan_view import lines as plan_lines
 from ha_tasks.cli.plan_view import short
@@ -45,17 +45,8 @@ OPENED_BY = ("resume_pooler", "route_writes")
 @click.argument("service")
 @click.option("--to", "node", metavar="NODE", help="The standby that takes over (else the furthest one).")
 @click.option("--dry-run", is_flag=True, help="Only show the plan, and what would refuse it; change nothing.")
-@click.option("--yes", is_flag=True, help="Begin without asking; needed where nobody can answer.")
-@click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
-@click.option("--local", is_flag=True, help="Take every step in this process: needs no broker and no worker.")
-@click.option(
-    "--within",
-    "within_s",
-    type=seconds,
-    default=300.0,
-    show_default=True,
-    help="Seconds to wait for the end.",
-)
+@with_consent
+@with_waiting()
 @with_home
 @with_json
 @pass_session

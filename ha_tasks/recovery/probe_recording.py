@@ -76,9 +76,14 @@ def read(lines: Iterable[str]) -> Recording:
             try:
                 _take(recording, text)
             except (ValueError, KeyError, TypeError) as error:
-                why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-                raise UsageError(f"line {number}: {why}") from None
+                raise UsageError(f"line {number}: {_why(error)}") from None
     return recording
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"this is no JSON: {error.msg}"
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def _take(recording: Recording, text: str) -> None:

@@ -65,8 +65,10 @@ def base_examined(base: BaseHealth) -> Examined:
     except Exception as error:  # noqa: BLE001 - code of others may raise anything
         problem = f"the platform's own check raised {type(error).__name__}: {error}"
         return Examined(subject="platform", check="own word", score=DOWN, problem=problem, remedy=remedy)
-    number = isinstance(answer, int | float) and not isinstance(answer, bool) and 0 <= answer <= 1
-    score = float(answer) if number else WELL if answer else DOWN  # type: ignore[arg-type] # a number, see above
+    if isinstance(answer, int | float) and not isinstance(answer, bool) and 0 <= answer <= 1:
+        score = float(answer)
+    else:
+        score = WELL if answer else DOWN
     return judged(
         "platform", "own word", score, problem=f"the platform's own check says {answer!r}", remedy=remedy
     )

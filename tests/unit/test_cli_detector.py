@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -87,7 +88,11 @@ def test_with_the_truth_it_is_scored_and_a_knob_that_misses_the_failure_is_told(
         (["record", "webb", "new.jsonl"], 'there is no service "webb"'),
         (["record", "web", __file__], "exists already"),
         (["record", "web", "new.jsonl", "--since", "soon"], "is no time; write"),
-        (["replay", __file__], "line 1: "),
+        (
+            ["replay", __file__],
+            "test_cli_detector.py: line 1: this is no JSON: Extra data; a line is one JSON object",
+        ),
+        (["replay", sys.executable], "can't decode"),
         (["replay", "/dev/null"], "holds no probe"),
         (["replay", "PROBES", "--set", "patience=3"], "write NAME=NUMBER with one of restart_s, silence_s"),
         (["replay", "PROBES", "--set", "silence_s=long"], "write NAME=NUMBER"),

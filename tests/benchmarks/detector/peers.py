@@ -6,6 +6,7 @@ A contender is made for one episode, is told each outcome when it arrives, and s
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -60,7 +61,7 @@ class Ours:
         return None if verdict.state is VerdictState.BLIND else verdict.is_alarm
 
 
-class _PerVantage:
+class _PerVantage(ABC):
     """A rule for each vantage, and how many of them must say so."""
 
     ticks = False
@@ -73,8 +74,9 @@ class _PerVantage:
     def hear(self, outcome: ProbeOutcome) -> None:
         self.says[outcome.vantage] = self.judge(outcome.vantage, outcome.ok)
 
+    @abstractmethod
     def judge(self, vantage: str, ok: bool) -> bool:
-        raise NotImplementedError
+        """What this vantage says after its next outcome."""
 
     def on(self, now_s: float) -> bool | None:
         return sum(self.says.values()) >= self.agree
